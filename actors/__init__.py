@@ -1,0 +1,1 @@
+"""Who acts: policies, rollouts, Ray actors that host environments."""

@@ -1,0 +1,1 @@
+"""What it means: protocols, tables, statistics, ledgers, loggers and plots (no torch, no ray)."""

@@ -1,0 +1,1 @@
+"""What to try: sweeps, selection rules, studies and reports."""

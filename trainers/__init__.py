@@ -1,0 +1,1 @@
+"""Who learns: configs, networks, algorithms, the training loop and its launchers."""

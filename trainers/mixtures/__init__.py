@@ -1,0 +1,1 @@
+"""Online controllers of mixture weights."""
