@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from envs.errors import UsageError
-from envs.spec import LevelSet
 
 Precision = Literal["auto", "float32", "bfloat16"]
 ActionMode = Literal["sampled", "greedy"]
@@ -131,50 +130,3 @@ class ExperimentConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CollectConfig:
-    """Which episodes to record. Read by `actors.collect.collect`, which takes plain arguments."""
-
-    env: str
-    source: str
-    """Name in `actors.experts.SOURCES`, for example "maze-search"."""
-    levels: LevelSet
-    min_transitions: int
-    """Rounds over all levels are played until this many transitions are reached."""
-    options: dict[str, float | int | str | bool] = field(default_factory=dict)
-    """Options of the source, for example `noise`."""
-    seed: int = 0
-    num_actors: int = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepConfig:
-    """A study: data diversity x hyperparameters x seeds, at a fixed number of transitions."""
-
-    name: str
-    experiment: ExperimentConfig
-    collect_source: str
-    collect_options: dict[str, float | int | str | bool] = field(default_factory=dict)
-    level_counts: tuple[int, ...] = (10, 100, 1000)
-    num_transitions: int = 20_000
-    """Realised transitions of every level count, exactly."""
-    learning_rates: tuple[float, ...] = (5e-4, 1e-3)
-    seeds: tuple[int, ...] = (0, 1)
-    scheduler: Literal["none", "asha"] = "asha"
-    selection_rule: str = "validation"
-    """Name in `search.selection.RULES`."""
-    retrain_workers: int = 2
-    max_concurrent_trials: int = 0
-    """0: as many as the cluster has CPUs for."""
-    num_actors: int = 2
-    """Collector and evaluator actors."""
-
-    def __post_init__(self) -> None:
-        if len(self.level_counts) < 2 or sorted(set(self.level_counts)) != list(self.level_counts):
-            raise UsageError(
-                f"level_counts is {self.level_counts}; give at least two different counts in increasing order."
-            )
-        if len(self.seeds) < 2:
-            raise UsageError(f"seeds is {self.seeds}; an interval needs at least two seeds, for example (0, 1).")

@@ -1,0 +1,40 @@
+"""A study as a frozen dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from envs.errors import UsageError
+from trainers.config import ExperimentConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """A study: data diversity x hyperparameters x seeds, at a fixed number of transitions."""
+
+    name: str
+    experiment: ExperimentConfig
+    collect_source: str
+    collect_options: dict[str, float | int | str | bool] = field(default_factory=dict)
+    level_counts: tuple[int, ...] = (10, 100, 1000)
+    num_transitions: int = 20_000
+    """Realised transitions of every level count, exactly."""
+    learning_rates: tuple[float, ...] = (5e-4, 1e-3)
+    seeds: tuple[int, ...] = (0, 1)
+    scheduler: Literal["none", "asha"] = "asha"
+    selection_rule: str = "validation"
+    """Name in `search.selection.RULES`."""
+    retrain_workers: int = 2
+    max_concurrent_trials: int = 0
+    """0: as many as the cluster has CPUs for."""
+    num_actors: int = 2
+    """Collector and evaluator actors."""
+
+    def __post_init__(self) -> None:
+        if len(self.level_counts) < 2 or sorted(set(self.level_counts)) != list(self.level_counts):
+            raise UsageError(
+                f"level_counts is {self.level_counts}; give at least two different counts in increasing order."
+            )
+        if len(self.seeds) < 2:
+            raise UsageError(f"seeds is {self.seeds}; an interval needs at least two seeds, for example (0, 1).")
