@@ -108,7 +108,8 @@ class ColumnSpec:
     """One observation column.
 
     A fixed column has one array of `shape` per row. A ragged column has ``n_t`` entries of `shape` in row t. Text is a
-    ragged ``uint8`` column of UTF-8 bytes; a list of texts (candidate actions) is the same, joined by `envs.text.SEPARATOR`.
+    ragged ``uint8`` column of UTF-8 bytes; a list of texts (candidate actions) is the same, joined by
+    `envs.text.SEPARATOR`.
     """
 
     dtype: str
@@ -153,7 +154,8 @@ class EnvSpec:
         names = list(self.return_bounds)
         name = names[0] if table is None and names else table
         if name is None or name not in self.return_bounds:
-            raise UsageError(f"{self.name!r} has no normalization table {table!r}. Allowed: {', '.join(names) or 'none'}.")
+            allowed = ", ".join(names) or "none"
+            raise UsageError(f"{self.name!r} has no normalization table {table!r}. Allowed: {allowed}.")
         low, high = self.return_bounds[name]
         return (np.asarray(episode_return, dtype=np.float64) - low) / (high - low)
 
