@@ -17,8 +17,8 @@ def derive_seed(*names: Name) -> int:
         >>> derive_seed(0, "grid/default", 17) == derive_seed(0, "grid/default", 17)
         True
     """
-    # JSON keeps ("a", "bc") and ("ab", "c"), and 1 and "1", apart.
-    text = json.dumps([int(name) if isinstance(name, np.integer) else name for name in names])
+    # JSON keeps ("a", "bc") and ("ab", "c"), and 1 and "1", apart; NumPy integers count as integers.
+    text = json.dumps([name if isinstance(name, str) else int(name) for name in names])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
