@@ -1,0 +1,140 @@
+"""Change any field of a frozen configuration by its dotted name, with its type checked."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from envs.errors import UsageError, unknown_name
+
+ConfigT = TypeVar("ConfigT")
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, str]:
+    """``["train.learning_rate=1e-4"]`` as a mapping.
+
+    Raises:
+        UsageError: If a word has no ``=``.
+    """
+    pairs = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{word!r} is not an override; write FIELD=VALUE, for example train.learning_rate=1e-4.")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def apply_overrides(config: ConfigT, overrides: Mapping[str, str]) -> ConfigT:
+    """A new configuration with the named fields changed.
+
+    Args:
+        config: A frozen dataclass, possibly nested.
+        overrides: Dotted field name -> text of the value, as typed by a user.
+
+    Raises:
+        UsageError: For an unknown field (answered with the closest one) or a value of the wrong type.
+    """
+    for name, text in overrides.items():
+        config = _replace(config, name.split("."), text, name)
+    return config
+
+
+def field_names(config: Any, prefix: str = "") -> list[str]:
+    """Every dotted name that `apply_overrides` accepts."""
+    names = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            names += field_names(value, f"{prefix}{field.name}.")
+        else:
+            names.append(prefix + field.name)
+    return names
+
+
+def _replace(config: Any, path: list[str], text: str, full_name: str) -> Any:
+    hints = typing.get_type_hints(type(config))
+    head, rest = path[0], path[1:]
+    if head not in {field.name for field in dataclasses.fields(config)}:
+        prefix = full_name[: len(full_name) - len(".".join(path))]
+        raise unknown_name("field", full_name, field_names(config, prefix))
+    current = getattr(config, head)
+    if rest and isinstance(current, dict):
+        return dataclasses.replace(config, **{head: {**current, ".".join(rest): _literal(text)}})
+    if rest and dataclasses.is_dataclass(current):
+        return dataclasses.replace(config, **{head: _replace(current, rest, text, full_name)})
+    if rest or dataclasses.is_dataclass(current):
+        raise UsageError(f"{full_name!r} does not name a single value; name one of its fields.")
+    return dataclasses.replace(config, **{head: parse_value(text, hints[head], full_name)})
+
+
+def parse_value(text: str, kind: Any, name: str) -> Any:
+    """The text as a value of a type hint: numbers, booleans, strings, literals, tuples, dicts and optionals.
+
+    Raises:
+        UsageError: Naming the field, what was received and what is allowed.
+    """
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _parse_union(text, typing.get_args(kind), name)
+    if origin is typing.Literal:
+        if text not in typing.get_args(kind):
+            raise unknown_name(f"value of {name}", text, [str(value) for value in typing.get_args(kind)])
+        return text
+    if origin is tuple:
+        inner = typing.get_args(kind)[0]
+        words = [word.strip() for word in text.strip("()[]").split(",") if word.strip()]
+        return tuple(parse_value(word, inner, name) for word in words)
+    if origin is dict:
+        return _parse_dict(text, name)
+    if kind is bool:
+        return _parse_bool(text, name)
+    if kind in (int, float):
+        return _parse_number(text, kind, name)
+    return text
+
+
+def _parse_union(text: str, kinds: tuple[Any, ...], name: str) -> Any:
+    if type(None) in kinds and text.lower() in ("none", "null", ""):
+        return None
+    return parse_value(text, next(kind for kind in kinds if kind is not type(None)), name)
+
+
+def _parse_bool(text: str, name: str) -> bool:
+    values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in values:
+        raise UsageError(f"{name} received {text!r}; it is true or false.")
+    return values[text.lower()]
+
+
+def _parse_number(text: str, kind: type[int] | type[float], name: str) -> int | float:
+    try:
+        number = float(text.replace("_", ""))
+    except ValueError:
+        raise UsageError(f"{name} received {text!r}; it is a number ({kind.__name__}).") from None
+    if kind is float:
+        return number
+    if number != int(number):
+        raise UsageError(f"{name} received {text!r}; it is a whole number.")
+    return int(number)
+
+
+def _parse_dict(text: str, name: str) -> dict[str, Any]:
+    value = _literal(text)
+    if not isinstance(value, dict):
+        raise UsageError(f"{name} received {text!r}; set one entry with {name}.KEY=VALUE.")
+    return value
+
+
+def _literal(text: str) -> Any:
+    """A Python literal if it reads as one, otherwise the text; nothing is evaluated."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
