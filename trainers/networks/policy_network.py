@@ -1,0 +1,63 @@
+"""A policy as a module: an encoder and a head that scores the actions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from envs.errors import UsageError
+from envs.spec import EnvSpec
+from trainers.networks.encoders import BytesEncoder
+from trainers.networks.inputs import RaggedTensor, TensorObservations
+from trainers.networks.texts import CandidateHead, split_candidates
+
+
+class PolicyNetwork(nn.Module):
+    """Observations to action logits [B, A].
+
+    With a fixed action space A is the number of actions. Where the environment lists candidates, A is the largest
+    number of candidates in the batch and the logits beyond a row's candidates are -inf.
+    """
+
+    def __init__(self, spec: EnvSpec, encoder: nn.Module, hidden_size: int) -> None:
+        super().__init__()
+        if (spec.candidate_column is not None) != isinstance(encoder, BytesEncoder):
+            kind = "candidate texts" if spec.candidate_column else "a fixed action space"
+            raise UsageError(
+                f"{spec.name!r} has {kind}, which {type(encoder).__name__} cannot score; use the encoder 'bytes' for "
+                "candidate texts and 'small' or 'impala' otherwise."
+            )
+        self.candidate_column = spec.candidate_column
+        self.encoder = encoder
+        self.head = CandidateHead(hidden_size) if spec.candidate_column else nn.Linear(hidden_size, spec.num_actions)
+        if isinstance(self.head, nn.Linear):
+            # Near-uniform at first: with a larger gain the first updates chase the accident of the initialization.
+            nn.init.orthogonal_(self.head.weight, gain=0.01)
+            nn.init.zeros_(self.head.bias)
+
+    def features(self, observations: TensorObservations) -> Tensor:
+        """What the encoder makes of the observations, [B, H]."""
+        features: Tensor = self.encoder(observations)
+        return features
+
+    def logits(self, features: Tensor, observations: TensorObservations) -> Tensor:
+        """Float32 logits [B, A] from `features` of the same observations."""
+        if self.candidate_column is None:
+            logits: Tensor = self.head(features)
+            return logits.float()
+        assert isinstance(self.encoder, BytesEncoder)
+        rows = observations[self.candidate_column]
+        assert isinstance(rows, RaggedTensor)
+        texts, counts = split_candidates(rows)
+        scores: Tensor = self.head(features, self.encoder.embed(texts), counts)
+        return scores
+
+    def forward(self, observations: TensorObservations) -> Tensor:
+        """Float32 logits [B, A]."""
+        return self.logits(self.features(observations), observations)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy in nats [B] of logits [B, A]; impossible actions (-inf) count nothing."""
+    log_probs = torch.log_softmax(logits, dim=1)
+    return -(log_probs.exp() * log_probs.masked_fill(log_probs == -torch.inf, 0.0)).sum(1)
