@@ -1,0 +1,271 @@
+"""What is played to judge a policy: roles, splits and the two named protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import combinations
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from envs.errors import UsageError, unknown_name
+from envs.seeding import rng_for
+from envs.spec import EnvSpec, LevelSet
+
+ActionMode = Literal["sampled", "greedy"]
+ACTION_MODES: tuple[ActionMode, ...] = get_args(ActionMode)
+
+FIRST_VALIDATION_LEVEL = 1_000_000
+FIRST_TEST_LEVEL = 2_000_000
+
+
+class Role(StrEnum):
+    """What a set of levels is for; the value is the split's name in metric names."""
+
+    TRAIN = "train"
+    """Levels of the realised mixture."""
+    TRAIN_HELDOUT = "train_heldout"
+    """Unseen levels of the training distribution, where that differs from validation's and test's."""
+    VALIDATION = "validation"
+    """Seen by curves, early stopping and the search."""
+    TEST = "test"
+    """Sealed: playing one needs a permit of `metrics.ledger`."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The levels of one role."""
+
+    role: Role
+    levels: LevelSet
+    episodes_per_level: int = 1
+    """For sampled actions; greedy plays one, because a second would be identical."""
+
+    def __post_init__(self) -> None:
+        if self.episodes_per_level < 1:
+            raise UsageError(
+                f"episodes_per_level of {self.role.value!r} is {self.episodes_per_level}; it must be at least 1."
+            )
+
+    def jobs(self, mode: ActionMode) -> list[tuple[int, int]]:
+        """Every (level, episode) to play, level by level."""
+        episodes = 1 if mode == "greedy" else self.episodes_per_level
+        return [(level, episode) for level in self.levels for episode in range(episodes)]
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """Which levels are played for which role, how often, in which action modes, normalized by which table.
+
+    Raises:
+        UsageError: If a role appears twice, environments differ, there is no mode, or two splits share levels although
+            `overlap_allowed` is not set.
+    """
+
+    name: str
+    splits: tuple[Split, ...]
+    modes: tuple[ActionMode, ...] = ("sampled",)
+    normalization: str | None = None
+    """Name of the table in `EnvSpec.return_bounds`; None takes the environment's first."""
+    overlap_allowed: bool = False
+    """Whether splits may share levels; the published ranges do."""
+
+    def __post_init__(self) -> None:
+        _check_roles(self)
+        for mode in self.modes:
+            if mode not in ACTION_MODES:
+                raise unknown_name("action mode", str(mode), ACTION_MODES)
+        if not self.modes:
+            raise UsageError('An evaluation protocol needs at least one action mode: "sampled" or "greedy".')
+        if not self.overlap_allowed:
+            check_disjoint({split.role.value: split.levels for split in self.splits})
+
+    @property
+    def env(self) -> str:
+        """Name of the environment."""
+        return self.splits[0].levels.env
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles, in the order of the splits."""
+        return tuple(split.role for split in self.splits)
+
+    def split(self, role: Role) -> Split:
+        """The split of a role.
+
+        Raises:
+            UsageError: If the protocol has no such split.
+        """
+        for split in self.splits:
+            if split.role == role:
+                return split
+        raise unknown_name("role", str(role), [split.role.value for split in self.splits])
+
+    def overlaps(self) -> dict[tuple[str, str], int]:
+        """How many levels each pair of roles shares; pairs that share none are left out."""
+        pairs = combinations(self.splits, 2)
+        shared = {(a.role.value, b.role.value): a.levels.overlap(b.levels) for a, b in pairs}
+        return {pair: count for pair, count in shared.items() if count}
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `from_json` reads it back."""
+        return {
+            "name": self.name,
+            "splits": [
+                {"role": s.role.value, "levels": s.levels.to_json(), "episodes_per_level": s.episodes_per_level}
+                for s in self.splits
+            ],
+            "modes": list(self.modes),
+            "normalization": self.normalization,
+            "overlap_allowed": self.overlap_allowed,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> EvaluationProtocol:
+        """The inverse of `to_json`."""
+        splits = tuple(
+            Split(Role(item["role"]), LevelSet.from_json(item["levels"]), item["episodes_per_level"])
+            for item in value["splits"]
+        )
+        return cls(value["name"], splits, tuple(value["modes"]), value["normalization"], value["overlap_allowed"])
+
+
+def strict(
+    spec: EnvSpec,
+    train_levels: LevelSet,
+    *,
+    num_train: int | None = None,
+    num_validation: int = 100,
+    num_test: int = 500,
+    episodes_per_level: int = 1,
+    modes: tuple[ActionMode, ...] = ("sampled",),
+) -> EvaluationProtocol:
+    """The project's own protocol: all sets disjoint, held-out levels far above any training level.
+
+    Args:
+        spec: The environment.
+        train_levels: Levels of the realised mixture, all of them.
+        num_train: At most this many training levels are played, evenly spaced; None plays all.
+        num_validation: Validation levels, from 1,000,000 up.
+        num_test: Sealed test levels, from 2,000,000 up.
+        episodes_per_level: For sampled actions.
+        modes: Action modes.
+
+    Raises:
+        UsageError: If a training level lies in a held-out range (even one that is not played), or the environment
+            does not have these levels.
+    """
+    validation = LevelSet.range(spec.name, FIRST_VALIDATION_LEVEL, FIRST_VALIDATION_LEVEL + num_validation)
+    test = LevelSet.range(spec.name, FIRST_TEST_LEVEL, FIRST_TEST_LEVEL + num_test)
+    if num_validation > FIRST_TEST_LEVEL - FIRST_VALIDATION_LEVEL:
+        raise UsageError(
+            f"num_validation is {num_validation}; allowed: 1 to {FIRST_TEST_LEVEL - FIRST_VALIDATION_LEVEL}."
+        )
+    check_disjoint({"train": train_levels, "validation": validation, "test": test})
+    played = evenly_spaced(train_levels, num_train)
+    return _protocol("strict", spec, (played, validation, test), episodes_per_level, modes)
+
+
+def paper(
+    spec: EnvSpec,
+    train_levels: LevelSet,
+    *,
+    num_train: int | None = None,
+    num_validation: int = 50,
+    num_test: int = 100,
+    episodes_per_level: int = 1,
+    modes: tuple[ActionMode, ...] = ("sampled",),
+) -> EvaluationProtocol:
+    """The published ranges (Mediratta et al., ICLR 2024): validation follows training, the test is the whole range.
+
+    With N one above the highest training level, validation is [N, N + 50) and the test a seeded sample of every level
+    that exists, training levels included: `EvaluationProtocol.overlaps` counts what they share. Where the
+    environment has the constants of the paper's plots (table "paper"), they normalize.
+
+    Args:
+        spec: The environment.
+        train_levels: Levels of the realised mixture, all of them.
+        num_train: At most this many training levels are played, evenly spaced; None plays all.
+        num_validation: Validation levels.
+        num_test: Test levels.
+        episodes_per_level: For sampled actions.
+        modes: Action modes.
+    """
+    start = max(train_levels) + 1
+    validation = LevelSet.range(spec.name, start, start + num_validation)
+    rng = rng_for("paper test levels", spec.name)
+    test = LevelSet.of(spec.name, np.sort(rng.choice(spec.level_universe, size=num_test, replace=False, shuffle=False)))
+    played = evenly_spaced(train_levels, num_train)
+    table = "paper" if "paper" in spec.return_bounds else None
+    return _protocol("paper", spec, (played, validation, test), episodes_per_level, modes, table, overlap_allowed=True)
+
+
+PROTOCOLS: dict[str, Callable[..., EvaluationProtocol]] = {"strict": strict, "paper": paper}
+
+
+def build_protocol(name: str, spec: EnvSpec, train_levels: LevelSet, **options: Any) -> EvaluationProtocol:
+    """A protocol by name, with the options of its builder.
+
+    Raises:
+        UsageError: For an unknown name, answered with the closest match.
+    """
+    if name not in PROTOCOLS:
+        raise unknown_name("evaluation protocol", name, PROTOCOLS)
+    return PROTOCOLS[name](spec, train_levels, **options)
+
+
+def evenly_spaced(levels: LevelSet, count: int | None) -> LevelSet:
+    """At most `count` levels, evenly spaced over the set; None keeps all."""
+    if count is None or count >= len(levels):
+        return levels
+    if count < 1:
+        raise UsageError(f"{count} training levels were asked for; at least 1 must be played.")
+    picks = np.arange(count) * len(levels) // count
+    return LevelSet.of(levels.env, [levels.levels[i] for i in picks])
+
+
+def check_disjoint(sets: Mapping[str, LevelSet]) -> None:
+    """Refuse level sets that share a level.
+
+    Raises:
+        UsageError: Naming both sets and how much they share.
+    """
+    for (first, a), (second, b) in combinations(sets.items(), 2):
+        if shared := a.overlap(b):
+            raise UsageError(
+                f"The levels of {first!r} ({a!r}) and {second!r} ({b!r}) overlap: {shared} in common. "
+                "Choose disjoint level sets; held-out levels start at "
+                f"{FIRST_VALIDATION_LEVEL} (validation) and {FIRST_TEST_LEVEL} (test)."
+            )
+
+
+def _check_roles(protocol: EvaluationProtocol) -> None:
+    roles = [split.role for split in protocol.splits]
+    if not roles:
+        raise UsageError(f"The evaluation protocol {protocol.name!r} has no splits; it needs at least one.")
+    if len(set(roles)) != len(roles):
+        raise UsageError(f"The evaluation protocol {protocol.name!r} lists a role twice; each role may appear once.")
+    envs = sorted({split.levels.env for split in protocol.splits})
+    if len(envs) > 1:
+        raise UsageError(
+            f"The evaluation protocol {protocol.name!r} mixes levels of {envs}; one protocol plays one environment."
+        )
+
+
+def _protocol(
+    name: str,
+    spec: EnvSpec,
+    level_sets: tuple[LevelSet, LevelSet, LevelSet],
+    episodes_per_level: int,
+    modes: tuple[ActionMode, ...],
+    normalization: str | None = None,
+    *,
+    overlap_allowed: bool = False,
+) -> EvaluationProtocol:
+    for levels in level_sets:
+        spec.check_levels(levels)
+    roles = (Role.TRAIN, Role.VALIDATION, Role.TEST)
+    splits = tuple(Split(role, levels, episodes_per_level) for role, levels in zip(roles, level_sets, strict=True))
+    return EvaluationProtocol(name, splits, modes, normalization, overlap_allowed)
