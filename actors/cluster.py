@@ -1,0 +1,68 @@
+"""Start a local Ray or join a running one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from envs.console import say
+from envs.errors import RunError
+from envs.plugins import runtime_env
+
+QUIET = {
+    # The defaults print each worker line twice and poll a training run only every two seconds.
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "5",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None = None, num_cpus: int | None = None) -> Iterator[Any]:
+    """Ray, initialized; a cluster started here is shut down at the end, a joined one is left running.
+
+    Args:
+        address: Address of a running cluster; None starts a local one.
+        num_cpus: Logical CPUs of a local cluster; None takes the machine's.
+
+    Raises:
+        RunError: If the cluster at `address` cannot be reached.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    try:
+        _start(ray, address, num_cpus)
+    except ConnectionError as error:
+        raise RunError(f"No Ray cluster answers at {address!r} ({error}). Start one with `ray start --head`.") from None
+    resources = ray.cluster_resources()
+    say(f"Ray: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs, {len(ray.nodes())} node(s)")
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _start(ray: Any, address: str | None, num_cpus: int | None) -> None:
+    common: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+        "runtime_env": runtime_env() or None,
+        "namespace": "gengap",
+    }
+    if address is not None:
+        ray.init(address=address, **common)
+        return
+    # Without the dashboard's State API the placement group of a stopped trial is never released.
+    ray.init(num_cpus=num_cpus, include_dashboard=True, **common)

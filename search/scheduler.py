@@ -1,0 +1,80 @@
+"""Early stopping that compares only trials of the same number of levels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+
+from search.config import SweepConfig
+
+METRIC = "eval/validation/normalized_return"
+TIME_ATTRIBUTE = "learner_step"
+
+
+class GroupedScheduler(FIFOScheduler):
+    """One scheduler per group of trials.
+
+    Few training levels always validate worse than many; a single ASHA would stop exactly the trials that the curve
+    over the number of levels needs.
+
+    Args:
+        group_of: Maps a trial's config to its group.
+        build: Makes the scheduler of one group.
+    """
+
+    def __init__(self, group_of: Callable[[dict[str, Any]], Any], build: Callable[[], TrialScheduler]) -> None:
+        super().__init__()
+        self._group_of, self._build = group_of, build
+        self._schedulers: dict[Any, TrialScheduler] = {}
+        self._search_properties: tuple[Any, ...] = (None, None)
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Remember what Tune optimizes; every group is told."""
+        self._search_properties = (metric, mode)
+        return True
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Hand the trial to its group."""
+        self._scheduler(trial).on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """The group's decision."""
+        decision: str = self._scheduler(trial).on_trial_result(tune_controller, trial, result)
+        return decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Tell the group."""
+        self._scheduler(trial).on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Tell the group."""
+        self._scheduler(trial).on_trial_remove(tune_controller, trial)
+
+    def _scheduler(self, trial: Any) -> TrialScheduler:
+        group = self._group_of(trial.config)
+        if group not in self._schedulers:
+            self._schedulers[group] = self._build()
+            self._schedulers[group].set_search_properties(*self._search_properties)
+        return self._schedulers[group]
+
+
+def num_levels_of(config: dict[str, Any]) -> int:
+    """The group of a trial: its number of levels."""
+    return int(config["trial"]["num_levels"])
+
+
+def build_scheduler(config: SweepConfig) -> TrialScheduler:
+    """The scheduler that the study names."""
+    if config.scheduler == "none":
+        return FIFOScheduler()
+    steps = config.experiment.train.learner_steps
+    grace = config.experiment.train.evaluate_every or steps
+
+    def build() -> TrialScheduler:
+        return AsyncHyperBandScheduler(
+            time_attr=TIME_ATTRIBUTE, max_t=steps + 1, grace_period=grace, reduction_factor=2
+        )
+
+    return GroupedScheduler(num_levels_of, build)
