@@ -155,9 +155,7 @@ def level_bootstrap(
     Repeats on one level are no unit of their own; average them first. With one seed only levels are resampled, and
     the interval says nothing about training again.
 
-    Args:
-        scores: [seeds, levels].
-        statistic, rng, num_resamples, confidence: As for `stratified_bootstrap`.
+    `scores` is [seeds, levels]; other arguments as for `stratified_bootstrap`.
     """
     array = _checked(scores)
     seeds, levels = array.shape
@@ -180,12 +178,9 @@ def gap_interval(
 ) -> Interval:
     """The generalization gap: ``statistic(train) - statistic(heldout)`` of the same policies.
 
-    Both sets of levels are resampled by themselves, the train seeds together.
-
-    Args:
-        train: [seeds, training levels].
-        heldout: [seeds, held-out levels], rows being the same policies as in `train`.
-        rng, statistic, num_resamples, confidence: As for `stratified_bootstrap`.
+    Both sets of levels are resampled by themselves, the train seeds together. `train` is [seeds, training levels] and
+    `heldout` [seeds, held-out levels], with the same policy in the same row; other arguments as for
+    `stratified_bootstrap`.
 
     Raises:
         UsageError: If the numbers of seeds differ.
@@ -216,11 +211,8 @@ def paired_bootstrap(
 ) -> Interval:
     """Compare two configurations level by level: the same levels are drawn for both, train seeds for each by itself.
 
-    Args:
-        a: [seeds of a, levels].
-        b: [seeds of b, levels], columns being the same levels as in `a`.
-        statistic: For example `difference` or `probability_of_improvement`.
-        rng, num_resamples, confidence: As for `stratified_bootstrap`.
+    `a` is [seeds of a, levels] and `b` [seeds of b, levels], with the same level in the same column; `statistic` is
+    for example `difference` or `probability_of_improvement`; other arguments as for `stratified_bootstrap`.
 
     Raises:
         UsageError: If the numbers of levels differ.
