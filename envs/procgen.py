@@ -1,0 +1,233 @@
+"""Procgen games as vector envs in which every episode is on a level the caller chose.
+
+The native engine draws levels at random. It can save and restore the state of each game, so a level's initial state is
+made once by an engine that knows only this level, kept, and restored whenever a slot starts the level. An episode is
+then a function of (level, actions) alone, frame by frame, whoever plays in the other slots.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import platform
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.errors import UsageError
+from envs.procgen_tables import ACTION_NAMES, FRAME_SHAPE, GAMES, NUM_LEVELS, return_bounds
+from envs.spec import ColumnSpec, EnvSpec
+from envs.vector import Actions, LevelVectorEnv, Mask, Observations, Transition
+
+MODES = ("easy", "hard")
+CACHE_BYTES = 128 * 2**20
+"""Default bound on saved initial states: about 4,000 levels of 20 to 37 kB."""
+
+_MAX_STATE_BYTES = 2**20  # the engine's own bound
+_COUNTER_BYTES = 8
+_Frames = npt.NDArray[np.uint8]
+
+
+def entries() -> dict[str, tuple[Callable[[], EnvSpec], Callable[..., LevelVectorEnv]]]:
+    """All names of this module for the registry: ``procgen/<game>`` is easy, ``procgen/<game>-hard`` hard."""
+    return {
+        spec_name(game, mode): (partial(make_spec, game, mode), partial(ProcgenVectorEnv, game, mode))
+        for game in GAMES
+        for mode in MODES
+    }
+
+
+def spec_name(game: str, mode: str) -> str:
+    """The registered name of a game in a mode."""
+    return f"procgen/{game}" if mode == "easy" else f"procgen/{game}-{mode}"
+
+
+def make_spec(game: str, mode: str) -> EnvSpec:
+    """The contract of one game; needs no engine."""
+    return EnvSpec(
+        name=spec_name(game, mode),
+        observation_columns={"image": ColumnSpec("uint8", FRAME_SHAPE)},
+        num_actions=len(ACTION_NAMES),
+        max_episode_steps=GAMES[game].max_episode_steps,
+        level_universe=NUM_LEVELS,
+        return_bounds=return_bounds(game, mode),
+        action_names=ACTION_NAMES,
+        final_observation_known=False,
+    )
+
+
+class ProcgenVectorEnv(LevelVectorEnv):
+    """B slots of one game.
+
+    The engine shows the next episode's first frame together with the end flag, so the frame after the last action is
+    never seen: a slot that ended returns the last frame it did show, and `final_observation_known` is False.
+
+    Args:
+        game: One of the 16 games.
+        mode: ``"easy"`` or ``"hard"``.
+        num_envs: Slots.
+        num_threads: Threads of the engine; 0 steps in the calling thread, best where several actors share a machine.
+        cache_bytes: Bound on the memory of saved initial states; the least recently used go first.
+    """
+
+    def __init__(
+        self, game: str, mode: str, num_envs: int, *, num_threads: int = 0, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        super().__init__(make_spec(game, mode), num_envs)
+        self._engine = native_engine(game, mode, num_envs, num_threads=num_threads)
+        self._initial_states = StateCache(partial(initial_state, game, mode), cache_bytes)
+        self._frames: _Frames = self._engine.observe()[1]["rgb"]
+        self._frames_are_stale = False
+        self._buffer = self._engine._ffi.new(f"char[{_MAX_STATE_BYTES}]")
+
+    def _start(self, slots: npt.NDArray[np.intp]) -> None:
+        for slot in slots:
+            state = self._initial_states.get(int(self._levels[slot]))
+            self._engine.call_c_func("set_state", int(slot), state, len(state))
+        self._frames_are_stale = True
+
+    def _advance(self, actions: Actions, active: Mask) -> Transition:
+        self._refresh_frames()
+        self._engine.act(actions)
+        rewards, observations, first = self._engine.observe()
+        self._replace_frames(observations["rgb"], first | ~active)
+        truncated = np.zeros_like(first)
+        late = first & active & (self._steps >= self.task.max_episode_steps)
+        if late.any():
+            complete = np.array([info["prev_level_complete"] for info in self._engine.get_info()], dtype=np.bool_)
+            truncated = late & ~complete
+        return Transition(rewards, first & ~truncated, truncated)
+
+    def _observe(self) -> Observations:
+        self._refresh_frames()
+        return {"image": self._frames}
+
+    def _refresh_frames(self) -> None:
+        if self._frames_are_stale:
+            self._replace_frames(self._engine.observe()[1]["rgb"], ~self._active)
+            self._frames_are_stale = False
+
+    def _replace_frames(self, frames: _Frames, kept: Mask) -> None:
+        # `frames` is the engine's own fresh copy, so it can be completed here and handed out without another one.
+        if kept.any():
+            frames[kept] = self._frames[kept]
+        self._frames = frames
+
+    def save_state(self, index: int) -> bytes:
+        """Everything that determines the rest of the running episode in one slot (20 to 37 kB).
+
+        Raises:
+            UsageError: If the slot is not running.
+        """
+        if not self._active[index]:
+            raise UsageError(f"Slot {index} of {self.task.name!r} is not running; only running slots can be saved.")
+        length = self._engine.call_c_func("get_state", index, self._buffer, _MAX_STATE_BYTES)
+        counters = np.array([self._levels[index], self._steps[index]], dtype="<i4").tobytes()
+        return counters + bytes(self._engine._ffi.buffer(self._buffer, length))
+
+    def load_state(self, index: int, state: bytes) -> None:
+        """Continue a saved episode in a slot, of this environment or of another one of the same game and mode."""
+        self._levels[index], self._steps[index] = np.frombuffer(state, dtype="<i4", count=2)
+        active = self._active.copy()
+        active[index] = True
+        self._active = active
+        self._engine.call_c_func("set_state", index, state[_COUNTER_BYTES:], len(state) - _COUNTER_BYTES)
+        self._frames_are_stale = True
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Free the engine."""
+        self._engine.close()
+
+
+class StateCache:
+    """Saved initial states by level, least recently used out first.
+
+    Args:
+        make: Level -> state.
+        max_bytes: Bound on the sum of the states' sizes; one state is always kept.
+    """
+
+    def __init__(self, make: Callable[[int], bytes], max_bytes: int) -> None:
+        self._make = make
+        self._max_bytes = max_bytes
+        self._states: OrderedDict[int, bytes] = OrderedDict()
+        self.num_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def get(self, level: int) -> bytes:
+        """The state, made on first use."""
+        if level in self._states:
+            self._states.move_to_end(level)
+            return self._states[level]
+        state = self._states[level] = self._make(level)
+        self.num_bytes += len(state)
+        while self.num_bytes > self._max_bytes and len(self._states) > 1:
+            self.num_bytes -= len(self._states.popitem(last=False)[1])
+        return state
+
+
+def initial_state(game: str, mode: str, level: int) -> bytes:
+    """The state of a fresh engine that knows only this level (0.5 to 1.5 ms)."""
+    engine = native_engine(game, mode, 1, start_level=level, num_levels=1)
+    try:
+        engine.observe()
+        state: bytes = engine.get_state()[0]
+        return state
+    finally:
+        engine.close()
+
+
+def native_engine(
+    game: str, mode: str, num: int, *, start_level: int = 0, num_levels: int = 0, num_threads: int = 0
+) -> Any:
+    """The unwrapped gym3 environment, its own random level choice seeded.
+
+    Raises:
+        UsageError: Where Procgen cannot run on this machine.
+    """
+    return _engine_class()(
+        num=num,
+        env_name=game,
+        distribution_mode=mode,
+        start_level=start_level,
+        num_levels=num_levels,
+        num_threads=num_threads,
+        rand_seed=0,
+    )
+
+
+def _engine_class() -> Any:
+    if not (sys.platform == "linux" and platform.machine() == "x86_64"):
+        raise UsageError(
+            f"Procgen runs on Linux x86-64 only; this machine is {sys.platform} {platform.machine()}. "
+            "Use 'grid/default' here, or run on a Linux machine."
+        )
+    try:
+        with _without_gym_banner():
+            from procgen import ProcgenGym3Env
+    except ImportError as error:
+        raise UsageError(f"Procgen cannot be imported ({error}). Install it: pip install procgen-mirror.") from error
+    return ProcgenGym3Env
+
+
+@contextlib.contextmanager
+def _without_gym_banner() -> Iterator[None]:
+    """Procgen imports `gym`, which prints a notice looked up by version; an empty table has none to print."""
+    try:
+        table = importlib.import_module("gym_notices.notices").notices
+    except ImportError:
+        yield
+        return
+    saved = dict(table)
+    table.clear()
+    try:
+        yield
+    finally:
+        table.update(saved)

@@ -1,0 +1,222 @@
+"""The contract of every environment: a Gymnasium vector env whose caller chooses the level of each slot."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from envs.errors import UsageError
+from envs.spaces import RaggedSpace
+from envs.spec import ColumnSpec, EnvSpec
+
+Mask = npt.NDArray[np.bool_]
+Actions = npt.NDArray[np.int32]
+Rows = npt.NDArray[Any] | tuple[npt.NDArray[Any], ...]
+"""A fixed column is one array [B, ...]; a ragged one is a tuple of B arrays."""
+Observations = dict[str, Rows]
+Step = tuple[Observations, npt.NDArray[np.float32], Mask, Mask, dict[str, Any]]
+
+
+class Transition(NamedTuple):
+    """What a subclass reports of one step; the entries of slots that have ended are ignored."""
+
+    rewards: npt.NDArray[np.float32]  # [B]
+    terminated: Mask  # [B] the task itself ended
+    truncated: Mask  # [B] the step limit cut it off
+
+
+class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
+    """B slots that each play one level the caller chose, without autoreset.
+
+    A slot that has ended stays inert until it is reset: reward 0, both flags False and the observation it ended with.
+    Every returned array is the caller's: no later call writes to it. Treat it as read-only nevertheless, because the
+    environment may return it again for a slot that has ended.
+
+    Attributes:
+        task: The environment's contract (`spec` belongs to Gymnasium).
+    """
+
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}  # noqa: RUF012
+
+    def __init__(self, task: EnvSpec, num_envs: int) -> None:
+        if num_envs < 1:
+            raise UsageError(f"{num_envs} slots of {task.name!r} were asked for; allowed: 1 or more.")
+        self.task = task
+        self.num_envs = num_envs
+        self.single_observation_space = observation_space(task.observation_columns)
+        self.single_action_space = spaces.Discrete(task.num_actions, dtype=np.int32)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._active: Mask = np.zeros(num_envs, dtype=np.bool_)
+        self._steps = np.zeros(num_envs, dtype=np.int64)  # [B] steps of the running episode
+        self._levels = np.full(num_envs, -1, dtype=np.int64)  # [B] -1: never started
+
+    @abstractmethod
+    def _start(self, slots: npt.NDArray[np.intp]) -> None:
+        """Put these slots at the beginning of ``self._levels[slots]``."""
+
+    @abstractmethod
+    def _advance(self, actions: Actions, active: Mask) -> Transition:
+        """Play one step; `self._steps` counts it already."""
+
+    @abstractmethod
+    def _observe(self) -> Observations:
+        """The current observations in arrays that are not written to again."""
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """Start slots on chosen levels.
+
+        Args:
+            seed: Seeds the draw of levels when none are given.
+            options: ``levels`` int [B], the level of each slot (read only where the mask is set), and
+                ``reset_mask`` bool [B], the slots to start (default: all). Without ``levels`` they are drawn
+                uniformly from the level universe, as Gymnasium's contract has it.
+
+        Returns:
+            The observations of all slots, and ``active`` and ``levels``, each [B].
+
+        Raises:
+            UsageError: For an unknown option, a wrong shape or a level that does not exist.
+        """
+        super().reset(seed=seed)
+        mask, levels = self._read_options(dict(options or {}))
+        slots = np.flatnonzero(mask)
+        self._levels[slots] = levels[slots]
+        self._steps[slots] = 0
+        # Replaced, never written in place: `infos` of earlier steps hold the old mask.
+        self._active = self._active | mask
+        self._start(slots)
+        return self._observe(), {"active": self._active, "levels": self._levels.copy()}
+
+    def step(self, actions: Actions) -> Step:
+        """Play one step in every running slot.
+
+        Args:
+            actions: int [B]; the entries of ended slots are checked but have no effect.
+
+        Returns:
+            Observations, rewards float32 [B], terminated bool [B], truncated bool [B], and infos with ``active`` bool
+            [B] (slots still running) and ``final_observation_known`` bool [B] (slots that ended now and whose returned
+            observation is the true last one).
+
+        Raises:
+            UsageError: For actions of a wrong shape or outside the action space.
+            ResetNeeded: Before the first `reset`.
+        """
+        if self._levels[0] < 0 and (self._levels < 0).all():
+            raise ResetNeeded(f"{self.task.name!r} was stepped before its first reset; call reset() first.")
+        active = self._active
+        self._steps += active
+        rewards, terminated, truncated = self._advance(self._check_actions(actions), active)
+        if not active.all():
+            rewards, terminated, truncated = rewards * active, terminated & active, truncated & active
+        ended = terminated | truncated
+        self._active = active & ~ended
+        known = ended if self.task.final_observation_known else np.zeros_like(ended)
+        infos = {"active": self._active, "final_observation_known": known}
+        return self._observe(), rewards, terminated, truncated, infos
+
+    def _check_actions(self, actions: npt.ArrayLike) -> Actions:
+        checked = np.asarray(actions, dtype=np.int32)
+        if checked.shape != (self.num_envs,):
+            raise UsageError(f"Actions have shape {checked.shape}; {self.task.name!r} needs ({self.num_envs},).")
+        if checked.min() < 0 or checked.max() >= self.task.num_actions:
+            raise UsageError(
+                f"Actions of {self.task.name!r} lie in 0..{self.task.num_actions - 1}; "
+                f"received {int(checked.min())}..{int(checked.max())}."
+            )
+        return checked
+
+    def _read_options(self, options: dict[str, Any]) -> tuple[Mask, npt.NDArray[np.int64]]:
+        mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, dtype=np.bool_)))
+        levels = options.pop("levels", None)
+        if options:
+            raise UsageError(f"Unknown reset options {sorted(options)}. Allowed: 'levels', 'reset_mask'.")
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+            raise UsageError(f"'reset_mask' is {mask.dtype} {mask.shape}; it must be bool ({self.num_envs},).")
+        if levels is None:
+            return mask, self.np_random.integers(self.task.level_universe, size=self.num_envs)
+        chosen = np.asarray(levels)
+        if chosen.shape != (self.num_envs,) or not np.issubdtype(chosen.dtype, np.integer):
+            raise UsageError(f"'levels' is {chosen.dtype} {chosen.shape}; it must be integers ({self.num_envs},).")
+        self._check_levels(chosen[mask])
+        return mask, chosen.astype(np.int64)
+
+    def _check_levels(self, levels: npt.NDArray[Any]) -> None:
+        wrong = levels[(levels < 0) | (levels >= self.task.level_universe)]
+        if len(wrong):
+            raise UsageError(
+                f"Level {int(wrong[0])} does not exist in {self.task.name!r}; "
+                f"allowed: 0 to {self.task.level_universe - 1}."
+            )
+
+
+def observation_space(columns: Mapping[str, ColumnSpec]) -> spaces.Dict:
+    """The Gymnasium space of one row of these columns; integer columns span their dtype."""
+    return spaces.Dict({name: _column_space(column) for name, column in columns.items()})
+
+
+def _column_space(column: ColumnSpec) -> spaces.Space[Any]:
+    dtype = np.dtype(column.dtype)
+    if column.ragged:
+        return RaggedSpace(dtype, column.shape)
+    if np.issubdtype(dtype, np.integer):
+        return spaces.Box(np.iinfo(dtype).min, np.iinfo(dtype).max, column.shape, dtype.type)
+    return spaces.Box(-np.inf, np.inf, column.shape, dtype.type)
+
+
+class LevelEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], np.int32]):
+    """One slot of a vector env as an ordinary Gymnasium environment.
+
+    Args:
+        vector_env: An environment with one slot; this view owns it.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+
+    def __init__(self, vector_env: LevelVectorEnv) -> None:
+        if vector_env.num_envs != 1:
+            raise UsageError(f"LevelEnv needs a vector env with 1 slot; received one with {vector_env.num_envs}.")
+        self.vector_env = vector_env
+        self.observation_space = vector_env.single_observation_space
+        self.action_space = vector_env.single_action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """Start a level: ``options={"level": n}``, or a draw seeded by `seed`."""
+        super().reset(seed=seed)
+        unknown = set(options or {}) - {"level"}
+        if unknown:
+            raise UsageError(f"Unknown reset options {sorted(unknown)}. Allowed: 'level'.")
+        level = (options or {}).get("level")
+        if level is None:
+            level = self.np_random.integers(self.vector_env.task.level_universe)
+        observations, _ = self.vector_env.reset(options={"levels": np.array([level], dtype=np.int64)})
+        return self._first_row(observations), {"level": int(level)}
+
+    def step(self, action: np.int32 | int) -> tuple[dict[str, npt.NDArray[Any]], float, bool, bool, dict[str, Any]]:
+        """Play one step."""
+        actions = np.array([action], dtype=np.int32)
+        observations, rewards, terminated, truncated, infos = self.vector_env.step(actions)
+        info = {"final_observation_known": bool(infos["final_observation_known"][0])}
+        return self._first_row(observations), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def close(self) -> None:
+        """Close the vector env."""
+        self.vector_env.close()
+
+    @staticmethod
+    def _first_row(observations: Observations) -> dict[str, npt.NDArray[Any]]:
+        return {name: rows[0] for name, rows in observations.items()}
