@@ -171,3 +171,34 @@ class EnvSpec:
             raise UsageError(
                 f"Level {max(levels.levels)} does not exist in {self.name!r}; allowed: 0 to {self.level_universe - 1}."
             )
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that holds the whole contract."""
+        return {
+            "name": self.name,
+            "observation_columns": {name: column.to_json() for name, column in self.observation_columns.items()},
+            "num_actions": self.num_actions,
+            "max_episode_steps": self.max_episode_steps,
+            "level_universe": self.level_universe,
+            "return_bounds": {name: list(bounds) for name, bounds in self.return_bounds.items()},
+            "candidate_column": self.candidate_column,
+            "action_names": list(self.action_names),
+            "final_observation_known": self.final_observation_known,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> EnvSpec:
+        """The inverse of `to_json`."""
+        columns = {name: ColumnSpec.from_json(column) for name, column in value["observation_columns"].items()}
+        bounds = {name: (float(low), float(high)) for name, (low, high) in value["return_bounds"].items()}
+        return cls(
+            name=value["name"],
+            observation_columns=columns,
+            num_actions=value["num_actions"],
+            max_episode_steps=value["max_episode_steps"],
+            level_universe=value["level_universe"],
+            return_bounds=bounds,
+            candidate_column=value["candidate_column"],
+            action_names=tuple(value["action_names"]),
+            final_observation_known=value["final_observation_known"],
+        )

@@ -1,0 +1,151 @@
+"""The layout of a dataset directory, version 1.
+
+It holds ``manifest.json``, the episode table ``episodes.bin`` (one `EPISODE_DTYPE` record per episode, in canonical
+order) and one raw little-endian array per column, rows in order of arrival: ``actions.bin``, ``rewards.bin``,
+``behavior_logp.bin``, optionally ``behavior_log_probs.bin``, and ``observation.<column>.bin`` or, for a ragged column,
+``observation.<column>.values.bin`` and ``observation.<column>.offsets.bin``. Nothing in it can execute code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data.episode import Episode, Ragged
+from envs.errors import UsageError
+from envs.spec import ColumnSpec, EnvSpec
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+EPISODES = "episodes.bin"
+
+EPISODE_DTYPE = np.dtype(
+    [
+        ("level", "<i8"),
+        ("episode", "<i8"),
+        ("seed", "<i8"),
+        ("source", "<i4"),  # index into the manifest's sources
+        ("policy", "<i4"),  # index into the manifest's policies
+        ("length", "<i8"),
+        ("return", "<f8"),
+        ("terminated", "?"),
+        ("truncated", "?"),
+        ("final_observation_known", "?"),
+        ("first_step", "<i8"),  # row of the first transition
+        ("first_row", "<i8"),  # row of the first observation
+        ("checksum", "u1", (16,)),
+    ]
+)
+
+Table = npt.NDArray[np.void]
+_COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class FileSpec:
+    """One raw array: `rows` rows of `shape`; a ragged values file has its own row count."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
+
+
+def check_columns(env: EnvSpec) -> None:
+    """Refuse column names that are no file names and types that could carry code.
+
+    Raises:
+        UsageError: Naming the column.
+    """
+    for name, column in env.observation_columns.items():
+        if not _COLUMN_NAME.fullmatch(name):
+            raise UsageError(f"Observation column {name!r} of {env.name!r} is not letters, digits and underscores.")
+        if np.dtype(column.dtype).kind not in "biuf":
+            raise UsageError(
+                f"Observation column {name!r} has dtype {column.dtype!r}; allowed: bool, int, uint, float."
+            )
+
+
+def step_files(env: EnvSpec, with_log_probs: bool) -> dict[str, FileSpec]:
+    """Files with one row per transition, by `Episode` field."""
+    files = {
+        "actions": FileSpec("actions.bin", "<i4", ()),
+        "rewards": FileSpec("rewards.bin", "<f4", ()),
+        "behavior_logp": FileSpec("behavior_logp.bin", "<f4", ()),
+    }
+    if with_log_probs:
+        files["behavior_log_probs"] = FileSpec("behavior_log_probs.bin", "<f2", (env.num_actions,))
+    return files
+
+
+def observation_files(name: str, column: ColumnSpec) -> dict[str, FileSpec]:
+    """Files of one observation column: ``{"values": ...}``, and ``"offsets"`` where it is ragged."""
+    dtype = np.dtype(column.dtype).newbyteorder("<").str
+    if not column.ragged:
+        return {"values": FileSpec(f"observation.{name}.bin", dtype, column.shape)}
+    return {
+        "values": FileSpec(f"observation.{name}.values.bin", dtype, column.shape),
+        "offsets": FileSpec(f"observation.{name}.offsets.bin", "<i8", ()),
+    }
+
+
+def episode_checksum(episode: Episode) -> bytes:
+    """Sixteen bytes that depend on everything in an episode and on nothing else."""
+    header = {
+        "env": episode.env,
+        "level": int(episode.level),
+        "episode": int(episode.episode),
+        "seed": int(episode.seed),
+        "source": episode.source,
+        "policy_id": episode.policy_id,
+        "length": len(episode),
+        "terminated": bool(episode.terminated),
+        "truncated": bool(episode.truncated),
+        "final_observation_known": bool(episode.final_observation_known),
+    }
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    arrays: dict[str, Any] = {name: getattr(episode, name) for name in ("actions", "rewards", "behavior_logp")}
+    if episode.behavior_log_probs is not None:
+        arrays["behavior_log_probs"] = episode.behavior_log_probs
+    for name, column in sorted(episode.observations.items()):
+        arrays[f"observation.{name}"] = column.values if isinstance(column, Ragged) else column
+        if isinstance(column, Ragged):
+            arrays[f"observation.{name}.offsets"] = column.offsets
+    for name, array in arrays.items():
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"\0{name} {little.dtype.str} {little.shape}\0".encode())
+        digest.update(little.reshape(-1).view(np.uint8).data)
+    return digest.digest()[:16]
+
+
+def content_fingerprint(env: EnvSpec, table: Table) -> str:
+    """32 hex digits of the env and the multiset of (episode checksum, transitions kept), whatever their order."""
+    rows = np.zeros((len(table), 24), dtype=np.uint8)
+    rows[:, :16] = table["checksum"]
+    rows[:, 16:] = table["length"].astype("<i8").reshape(-1, 1).view(np.uint8)
+    order = np.lexsort(rows.view(">u8").T)
+    digest = hashlib.sha256(canonical_json(env.to_json()).encode())
+    digest.update(rows[order].tobytes())
+    return digest.hexdigest()[:32]
+
+
+def canonical_json(value: Any) -> str:
+    """JSON text with sorted keys and no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def manifest_checksum(manifest: Mapping[str, Any]) -> str:
+    """Checksum of everything else in a manifest."""
+    rest = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(canonical_json(rest).encode()).hexdigest()[:32]

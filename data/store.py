@@ -1,0 +1,201 @@
+"""Opening a dataset directory: the episode table in memory, every column memory-mapped."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.episode import Array, Column, Episode, Ragged
+from data.schema import (
+    EPISODE_DTYPE,
+    EPISODES,
+    MANIFEST,
+    SCHEMA_VERSION,
+    FileSpec,
+    Table,
+    check_columns,
+    manifest_checksum,
+    observation_files,
+    step_files,
+)
+from envs.errors import RunError, UsageError
+from envs.spec import EnvSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """What the manifest of a dataset directory says."""
+
+    path: Path
+    schema_version: int
+    env: EnvSpec
+    provenance: Mapping[str, Any]
+    license: str
+    """SPDX identifier of the terms under which the data may be used."""
+    created: str
+    """ISO 8601, UTC; not part of the fingerprint."""
+    fingerprint: str
+    num_episodes: int
+    num_transitions: int
+    num_bytes: int
+    sources: tuple[str, ...]
+    policies: tuple[str, ...]
+    files: Mapping[str, Mapping[str, Any]]
+    """File name -> rows, bytes, crc32."""
+
+
+class Store:
+    """One opened dataset directory. It travels to other processes as its path and is opened again there."""
+
+    def __init__(self, path: Path, fingerprint: str | None = None) -> None:
+        """Open a dataset directory.
+
+        Args:
+            path: The directory.
+            fingerprint: What it must hold; None accepts anything.
+
+        Raises:
+            UsageError: If there is no dataset.
+            RunError: If it is damaged or holds something else.
+        """
+        self.path = path
+        self.info = read_manifest(path)
+        if fingerprint not in (None, self.info.fingerprint):
+            raise RunError(f"{path} holds {self.info.fingerprint} where {fingerprint} was expected; it was replaced.")
+        self.table = _read_table(self.info)
+        with_log_probs = "behavior_log_probs.bin" in self.info.files
+        self.steps = {name: _map(self.info, spec) for name, spec in step_files(self.info.env, with_log_probs).items()}
+        self.columns = {name: self._column(name) for name in self.info.env.observation_columns}
+
+    def _column(self, name: str) -> Column:
+        parts = observation_files(name, self.info.env.observation_columns[name])
+        arrays = {part: _map(self.info, spec) for part, spec in parts.items()}
+        return Ragged(arrays["values"], arrays["offsets"]) if "offsets" in arrays else arrays["values"]  # type: ignore[arg-type]
+
+    def __reduce__(self) -> tuple[type[Store], tuple[Path, str]]:
+        return Store, (self.path, self.info.fingerprint)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r}, {self.info.num_episodes} episodes, {self.info.num_transitions} transitions)"
+
+
+def read_episode(store: Store, record: np.void) -> Episode:
+    """Copy one episode out of a store.
+
+    Args:
+        store: Where it lies.
+        record: Its `EPISODE_DTYPE` fields, perhaps with a shorter length.
+    """
+    length, known = int(record["length"]), bool(record["final_observation_known"])
+    steps = slice(int(record["first_step"]), int(record["first_step"]) + length)
+    rows = slice(int(record["first_row"]), int(record["first_row"]) + length + known)
+    arrays: dict[str, Any] = {name: array[steps].copy() for name, array in store.steps.items()}
+    return Episode(
+        env=store.info.env.name,
+        level=int(record["level"]),
+        episode=int(record["episode"]),
+        seed=int(record["seed"]),
+        source=store.info.sources[record["source"]],
+        policy_id=store.info.policies[record["policy"]],
+        observations={name: _copy_rows(column, rows) for name, column in store.columns.items()},
+        terminated=bool(record["terminated"]),
+        truncated=bool(record["truncated"]),
+        final_observation_known=known,
+        **arrays,
+    )
+
+
+def _copy_rows(column: Column, rows: slice) -> Column:
+    if not isinstance(column, Ragged):
+        return column[rows].copy()
+    offsets = column.offsets[rows.start : rows.stop + 1]
+    return Ragged(column.values[offsets[0] : offsets[-1]].copy(), offsets - offsets[0])
+
+
+def read_manifest(path: Path) -> DatasetInfo:
+    """Read and check the manifest of a dataset directory.
+
+    Raises:
+        UsageError: If there is no dataset there, or it is of a newer schema version.
+        RunError: If the manifest is damaged.
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        raise UsageError(
+            f"There is no dataset at {path} (no {MANIFEST}). Give the directory that was written as a whole."
+        )
+    try:
+        manifest = json.loads(file.read_text())
+        version = manifest["schema_version"]
+        if manifest["format"] != "gengap-dataset":
+            raise KeyError("format")
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(file, "is not a dataset manifest") from error
+    if version != SCHEMA_VERSION:
+        raise UsageError(f"{path} has schema version {version}; this version of gengap reads {SCHEMA_VERSION}.")
+    if manifest.get("checksum") != manifest_checksum(manifest):
+        raise _damaged(file, "does not match its own checksum")
+    return _info(path, manifest)
+
+
+def _info(path: Path, manifest: Mapping[str, Any]) -> DatasetInfo:
+    try:
+        files = {entry["name"]: entry for entry in manifest["files"]}
+        info = DatasetInfo(
+            path=path,
+            schema_version=manifest["schema_version"],
+            env=EnvSpec.from_json(manifest["env"]),
+            provenance=manifest["provenance"],
+            license=manifest["license"],
+            created=manifest["created"],
+            fingerprint=manifest["fingerprint"],
+            num_episodes=manifest["num_episodes"],
+            num_transitions=manifest["num_transitions"],
+            num_bytes=sum(entry["bytes"] for entry in files.values()),
+            sources=tuple(manifest["sources"]),
+            policies=tuple(manifest["policies"]),
+            files=files,
+        )
+        check_columns(info.env)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path / MANIFEST, f"lacks or misstates {error}") from error
+    return info
+
+
+def _read_table(info: DatasetInfo) -> Table:
+    file = info.path / EPISODES
+    content = _map(info, FileSpec(EPISODES, "<u1", (EPISODE_DTYPE.itemsize,)))
+    # A damaged table would send reads anywhere, so this one file is checked on every opening.
+    if f"{zlib.crc32(content.data):08x}" != info.files[EPISODES]["crc32"]:
+        raise _damaged(file, "does not match its checksum")
+    table = np.frombuffer(content.tobytes(), dtype=EPISODE_DTYPE)
+    if len(table) != info.num_episodes or int(table["length"].sum()) != info.num_transitions:
+        raise _damaged(file, "disagrees with the manifest about the number of episodes or transitions")
+    return table
+
+
+def _map(info: DatasetInfo, spec: FileSpec) -> Array:
+    """A read-only memory map of one file, after checking that it is there in full."""
+    file = info.path / spec.name
+    if spec.name not in info.files:
+        raise _damaged(info.path / MANIFEST, f"does not list {spec.name}")
+    rows, size = info.files[spec.name]["rows"], info.files[spec.name]["bytes"]
+    found = file.stat().st_size if file.is_file() else None
+    if found is None:
+        raise _damaged(file, "is missing")
+    if found != size or rows * spec.row_bytes != size:
+        raise _damaged(file, f"is truncated or has grown: {found} bytes, {size} expected")
+    if rows == 0 or size == 0:
+        return np.empty((rows, *spec.shape), dtype=spec.dtype)
+    mapped = np.memmap(file, dtype=spec.dtype, mode="r", shape=(rows, *spec.shape))
+    return np.asarray(mapped)  # a plain array indexes faster than np.memmap and keeps the map alive
+
+
+def _damaged(file: Path, reason: str) -> RunError:
+    return RunError(f"{file} {reason}. `gengap data verify {file.parent}` lists the damage; make the dataset again.")
