@@ -138,3 +138,24 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+
+
+def config_from_json(kind: type[ConfigT], value: Mapping[str, Any]) -> ConfigT:
+    """The inverse of ``json.dumps(dataclasses.asdict(config))`` for nested frozen dataclasses.
+
+    Raises:
+        UsageError: For a field that the configuration does not have.
+    """
+    hints = typing.get_type_hints(kind)
+    unknown = [name for name in value if name not in hints]
+    if unknown:
+        raise unknown_name(f"field of {kind.__name__}", unknown[0], hints)
+    return kind(**{name: _from_json(hints[name], item) for name, item in value.items()})
+
+
+def _from_json(kind: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+        return config_from_json(typing.cast(type[Any], kind), value)
+    if isinstance(value, list):
+        return tuple(_from_json(None, item) for item in value)
+    return value

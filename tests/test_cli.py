@@ -1,0 +1,70 @@
+"""The command line: instant help, helpful errors, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gengap import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def gengap(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "gengap.py"), *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_help_names_every_command() -> None:
+    done = gengap("--help")
+    assert done.returncode == 0
+    for name in COMMANDS:
+        assert f"\n    {name} " in done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, gengap\n"
+        "try:\n    gengap.main(['--help'])\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'ray', 'numpy', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    "command", ["envs", "collect", "data", "train", "evaluate", "sweep", "report", "watch", "doctor"]
+)
+def test_every_command_has_help(command: str) -> None:
+    done = gengap(command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage: gengap" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (("colect", "x"), "Did you mean 'collect'?"),
+        (("sweep", "maze-diversty"), "Did you mean 'maze-diversity'?"),
+        (
+            ("sweep", "maze-diversity", "experiment.train.lerner_steps=3"),
+            "Did you mean 'experiment.train.learner_steps'?",
+        ),
+        (("sweep", "maze-diversity", "num_transitions=many"), "it is a number (int)"),
+        (("sweep", "maze-diversity", "level_counts=10,5"), "increasing order"),
+        (("sweep", "maze-diversity", "nonsense"), "write FIELD=VALUE"),
+    ],
+)
+def test_wrong_use_gets_one_clear_line_and_exit_code_2(words: tuple[str, ...], answer: str) -> None:
+    done = gengap(*words)
+    assert done.returncode == 2, done.stderr
+    assert answer in done.stderr
+    assert "Traceback" not in done.stderr
