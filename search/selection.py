@@ -191,7 +191,14 @@ def trial_scores(table: EvaluationTable, rule: SelectionRule, mode: ActionMode =
             policy, the expert) are no trials.
         rule: Decides what is visible.
         mode: Action mode that is compared.
+
+    Raises:
+        UsageError: If the table has no column ``config_id``.
     """
+    if "config_id" not in table.frame.columns:
+        raise UsageError(
+            "The evaluation table has no column config_id, so seeds cannot be grouped; use a study's table."
+        )
     rows = visible_rows(table, rule).where(mode=mode).frame
     rows = rows[rows["config_id"].fillna("").astype(str) != ""]
     keys = ["policy", "config_id", "num_levels", "train_seed"]
