@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import platform
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from envs.cache import LeastRecentlyUsed
 from envs.errors import UsageError
 from envs.procgen_tables import ACTION_NAMES, FRAME_SHAPE, GAMES, NUM_LEVELS, return_bounds
 from envs.spec import ColumnSpec, EnvSpec
@@ -80,7 +80,7 @@ class ProcgenVectorEnv(LevelVectorEnv):
     ) -> None:
         super().__init__(make_spec(game, mode), num_envs)
         self._engine = native_engine(game, mode, num_envs, num_threads=num_threads)
-        self._initial_states = StateCache(partial(initial_state, game, mode), cache_bytes)
+        self._initial_states = LeastRecentlyUsed(partial(initial_state, game, mode), cache_bytes, len)
         self._frames: _Frames = self._engine.observe()[1]["rgb"]
         self._frames_are_stale = False
         self._buffer = self._engine._ffi.new(f"char[{_MAX_STATE_BYTES}]")
@@ -142,35 +142,6 @@ class ProcgenVectorEnv(LevelVectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Free the engine."""
         self._engine.close()
-
-
-class StateCache:
-    """Saved initial states by level, least recently used out first.
-
-    Args:
-        make: Level -> state.
-        max_bytes: Bound on the sum of the states' sizes; one state is always kept.
-    """
-
-    def __init__(self, make: Callable[[int], bytes], max_bytes: int) -> None:
-        self._make = make
-        self._max_bytes = max_bytes
-        self._states: OrderedDict[int, bytes] = OrderedDict()
-        self.num_bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._states)
-
-    def get(self, level: int) -> bytes:
-        """The state, made on first use."""
-        if level in self._states:
-            self._states.move_to_end(level)
-            return self._states[level]
-        state = self._states[level] = self._make(level)
-        self.num_bytes += len(state)
-        while self.num_bytes > self._max_bytes and len(self._states) > 1:
-            self.num_bytes -= len(self._states.popitem(last=False)[1])
-        return state
 
 
 def initial_state(game: str, mode: str, level: int) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from envs import procgen
+from envs import grid, procgen, quiz
 from envs.errors import UsageError, unknown_name
 from envs.spec import EnvSpec
 from envs.vector import LevelVectorEnv
@@ -78,6 +78,6 @@ def _entry(name: str) -> Entry:
     return _ENTRIES[name]
 
 
-for _module in (procgen,):
+for _module in (procgen, grid, quiz):
     for _name, (_spec, _build) in _module.entries().items():
         register(_name, _spec, _build)
