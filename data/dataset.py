@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.batch import Batch, BatchColumn, Indices, gather, gather_rows
-from data.episode import Array, Episode
+from data.episode import Episode
 from data.schema import EPISODE_DTYPE, Table, content_fingerprint
 from data.selection import check_positions, cut, rank_within
 from data.store import DatasetInfo, Store, read_episode
@@ -120,7 +120,7 @@ class Dataset:
         return content_fingerprint(self.env, self._view)
 
     @cached_property
-    def episodes(self) -> dict[str, Array]:
+    def episodes(self) -> dict[str, npt.NDArray[Any]]:
         """One array [E] per property: level, episode, seed, source, policy_id, length, return, checksum and flags.
 
         Length, return and flags are those of the transitions in the view: an episode cut by `max_transitions` is
@@ -242,12 +242,13 @@ class Dataset:
     def _has_log_probs(self) -> bool:
         return all("behavior_log_probs" in store.steps for store in self._stores)
 
-    def _names(self, column: str) -> Array:
+    def _names(self, column: str) -> npt.NDArray[np.str_]:
         """The [E] names behind the numbers of `column`, which count separately in each store."""
         tables = [store.info.sources if column == "source" else store.info.policies for store in self._stores]
         first = np.concatenate([[0], np.cumsum([len(table) for table in tables])])
-        names = np.array([name for table in tables for name in table])
-        return np.take(names, first[self._view["store"]] + self._view[column])
+        names: npt.NDArray[np.str_] = np.array([name for table in tables for name in table])
+        chosen: npt.NDArray[np.int64] = first[self._view["store"]] + self._view[column]
+        return names[chosen]
 
     def _steps(self, name: str, store: Indices, step: Indices) -> npt.NDArray[Any]:
         return gather_rows([opened.steps[name] for opened in self._stores], store, step)
