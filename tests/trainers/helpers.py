@@ -1,0 +1,72 @@
+"""A small grid dataset recorded by the shortest-path solver, and experiments on it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.dataset import Dataset
+from data.episode import Episode
+from data.writer import DatasetWriter
+from envs.grid import VARIANTS, GridConfig, make_level, make_spec, move, optimal_actions, render
+from envs.seeding import rng_for
+from trainers.config import DataConfig, EvaluationConfig, ExperimentConfig, NetworkConfig, TrackingConfig, TrainConfig
+
+GRID = VARIANTS["grid/default"]
+
+
+def grid_episode(level_number: int, episode: int, config: GridConfig = GRID, noise: float = 0.2) -> Episode:
+    """The solver's episode with a share of random moves; the solver's move is recorded where it is its own."""
+    level, rng = make_level(config, level_number), rng_for("test grid", level_number, episode)
+    position, collected, done = level.start, 0, False
+    frames, actions, rewards = [render(level, position, collected)], [], []
+    while not done and len(actions) < config.max_episode_steps:
+        best = optimal_actions(level, position, collected)[0]
+        action = int(rng.integers(1, 5)) if rng.random() < noise else best
+        position, collected, reward, done = move(level, position, collected, action)
+        frames.append(render(level, position, min(collected, len(level.items) - 1)))
+        actions.append(action)
+        rewards.append(reward)
+    return Episode(
+        env=config.name,
+        level=level_number,
+        episode=episode,
+        seed=0,
+        source="solver",
+        policy_id="solver",
+        observations={"image": np.stack(frames)},
+        actions=np.array(actions, dtype=np.int32),
+        rewards=np.array(rewards, dtype=np.float32),
+        behavior_logp=np.zeros(len(actions), dtype=np.float32),
+        terminated=done,
+        truncated=not done,
+        final_observation_known=True,
+    )
+
+
+def record_grid(path: Path, levels: Iterable[int] = range(40), episodes: int = 4) -> Dataset:
+    with DatasetWriter(path, make_spec(GRID), {"command": "test"}) as writer:
+        for level in levels:
+            for episode in range(episodes):
+                writer.add(grid_episode(level, episode))
+        return writer.finish()
+
+
+def grid_experiment(dataset: Path, **changes: Any) -> ExperimentConfig:
+    """A quick experiment; `changes` are fields of its `TrainConfig`, or of the experiment itself."""
+    train = TrainConfig(learner_steps=40, batch_size=32, learning_rate=1e-3, log_every=5, precision="float32")
+    own = {field.name for field in dataclasses.fields(TrainConfig)}
+    experiment = ExperimentConfig(
+        name="grid-test",
+        env="grid/default",
+        data=DataConfig(datasets=(str(dataset),)),
+        network=NetworkConfig(encoder="small", hidden_size=32),
+        train=dataclasses.replace(train, **{name: value for name, value in changes.items() if name in own}),
+        evaluation=EvaluationConfig(num_train_levels=4, num_validation_levels=4, num_test_levels=4, num_envs=4),
+        tracking=TrackingConfig(wandb="disabled"),
+    )
+    return dataclasses.replace(experiment, **{name: value for name, value in changes.items() if name not in own})

@@ -1,0 +1,76 @@
+"""The evaluations that a training loop makes: train and validation levels, played where the policy is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from actors.evaluate import evaluate_inline
+from actors.policy import Policy
+from envs.spec import EnvSpec, LevelSet
+from metrics.protocol import EvaluationProtocol, Role, Split, build_protocol
+from metrics.table import EvaluationTable, summarize
+from trainers.config import ActionMode, ExperimentConfig
+from trainers.distributed import WorkerContext, gather_objects
+
+VISIBLE = (Role.TRAIN, Role.VALIDATION)
+"""All that training ever sees; the test is sealed."""
+
+
+def protocol_for(
+    config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet, modes: tuple[ActionMode, ...] | None = None
+) -> EvaluationProtocol:
+    """The experiment's evaluation protocol for these training levels.
+
+    Args:
+        config: The experiment.
+        spec: Its environment.
+        train_levels: Levels of the realised mixture.
+        modes: Action modes; None takes those of the config.
+    """
+    settings = config.evaluation
+    return build_protocol(
+        settings.protocol,
+        spec,
+        train_levels,
+        num_train=settings.num_train_levels,
+        num_validation=settings.num_validation_levels,
+        num_test=settings.num_test_levels,
+        episodes_per_level=settings.episodes_per_level,
+        modes=modes or settings.modes,
+    )
+
+
+class InlineEvaluation:
+    """Plays train and validation levels in the training processes, every worker its share of the levels."""
+
+    def __init__(self, config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet, context: WorkerContext) -> None:
+        self._config = config
+        self._context = context
+        self._protocol = protocol_for(config, spec, train_levels)
+
+    def __call__(self, policy: Policy, learner_step: int) -> dict[str, float]:
+        """Flat metrics, the same on every worker. Collective."""
+        share = share_of(self._protocol, self._context)
+        tables = gather_objects(self._play(policy, share), self._context)
+        return summarize(EvaluationTable.concat(tables))
+
+    def _play(self, policy: Policy, share: EvaluationProtocol | None) -> EvaluationTable:
+        if share is None:
+            return EvaluationTable.empty()
+        return evaluate_inline(
+            policy,
+            share,
+            roles=share.roles,
+            seed=self._config.seed,
+            num_envs=self._config.evaluation.num_envs,
+        )
+
+
+def share_of(protocol: EvaluationProtocol, context: WorkerContext) -> EvaluationProtocol | None:
+    """The visible splits with every ``world_size``-th level; None if this worker has none to play."""
+    splits = []
+    for split in (protocol.split(role) for role in VISIBLE):
+        levels = split.levels.levels[context.rank :: context.world_size]
+        if levels:
+            splits.append(Split(split.role, LevelSet(split.levels.env, levels), split.episodes_per_level))
+    return dataclasses.replace(protocol, splits=tuple(splits)) if splits else None

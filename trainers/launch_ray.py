@@ -1,0 +1,184 @@
+"""Two or more workers under Ray Train: the worker function, and the driver that waits for it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data.files import atomic_write_json
+from envs.errors import RunError, UsageError
+from trainers.config import ExperimentConfig
+from trainers.distributed import WorkerContext
+from trainers.launch import preflight, torch_threads
+from trainers.loop import TrainResult, train
+from trainers.reporter import NullReporter, Reporter, ReportTail, TrainReporter
+from trainers.run_files import RESULT, open_reporter, prepare_run, read_json
+from trainers.training_data import open_training_data
+
+REPORTS = "reports.jsonl"
+POLL_S = 0.2
+COLLECTIVE_TIMEOUT_S = 300
+"""A worker whose partner died gives up after this long (the default of 1800 would block a machine for half an hour)."""
+ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # also the pace of reports
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "5",
+}
+
+
+def run_distributed(
+    config: ExperimentConfig,
+    run_dir: Path,
+    *,
+    reporter: Reporter | None = None,
+    resume: bool = True,
+    group: str | None = None,
+    console: bool = False,
+    max_failures: int = 1,
+) -> TrainResult:
+    """Train with `train.num_workers` workers, gradients averaged over all; Ray must be initialized.
+
+    Workers resume from the run's own last checkpoint, whether one died or everything did. `run_dir` must be visible
+    on every node.
+
+    Args:
+        config: The experiment.
+        run_dir: Everything is written here.
+        reporter: Gets evaluations and checkpoints in this thread, as they come.
+        resume: Go on from the last checkpoint in `run_dir`, if there is one.
+        group: The tracker's group.
+        console: Print a line per row of metrics.
+        max_failures: How often workers that died are started again.
+
+    Raises:
+        UsageError: If the cluster is too small.
+        RunError: If training failed.
+    """
+    import ray
+
+    run_dir = run_dir.resolve()
+    preflight(config, ray.cluster_resources())
+    prepare_run(config, run_dir, resume=resume)
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    settings = {"config": config, "run_dir": str(run_dir), "group": group, "console": console}
+    tail = ReportTail(run_dir / REPORTS, reporter or NullReporter())
+    fit = _Fit(settings, config, run_dir, max_failures)
+    while fit.is_running():
+        fit.wait(POLL_S)
+        tail.forward()
+    tail.forward()
+    fit.raise_failure()
+    result = read_json(run_dir / RESULT)
+    return TrainResult(**{**result, "last": Path(result["last"]), "best": Path(result["best"])})
+
+
+def worker(settings: Mapping[str, Any]) -> None:
+    """What every Ray Train worker runs."""
+    import ray.train
+    import ray.train.torch
+
+    config: ExperimentConfig = settings["config"]
+    run_dir = Path(settings["run_dir"])
+    ray_context = ray.train.get_context()
+    context = WorkerContext(
+        rank=ray_context.get_world_rank(), world_size=ray_context.get_world_size(), device=ray.train.torch.get_device()
+    )
+    # All workers look before any of them can save: wrapping the model is collective.
+    resume_from = prepare_run(config, run_dir, resume=True)
+    data = open_training_data(config)
+    local = None
+    if context.is_first:
+        local = open_reporter(
+            config,
+            run_dir,
+            resume_from=resume_from,
+            data=data.report,
+            group=settings["group"],
+            console=settings["console"],
+        )
+    reporter = TrainReporter(local, run_dir / REPORTS)
+    try:
+        with torch_threads(config.train.threads_per_worker):
+            result = train(config, reporter, run_dir=run_dir, context=context, resume_from=resume_from, data=data)
+    finally:
+        reporter.close()
+    if context.is_first:
+        atomic_write_json(run_dir / RESULT, result.to_json())
+
+
+class _Fit:
+    """`TorchTrainer.fit` in a thread of its own, so that this one can hand reports to Tune meanwhile."""
+
+    def __init__(self, settings: Mapping[str, Any], config: ExperimentConfig, run_dir: Path, max_failures: int) -> None:
+        self._trainer = _build_trainer(settings, config, run_dir, max_failures)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="ray-train-fit", daemon=True)
+        self._thread.start()
+
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait(self, timeout_s: float) -> None:
+        self._thread.join(timeout_s)
+
+    def raise_failure(self) -> None:
+        if self._failure is None:
+            return
+        cause = _root_cause(self._failure)
+        if isinstance(cause, UsageError | RunError):
+            raise cause
+        raise RunError(f"Distributed training failed: {type(cause).__name__}: {cause}") from self._failure
+
+    def _work(self) -> None:
+        try:
+            self._trainer.fit()
+        except BaseException as error:  # raised again in the thread that waits
+            self._failure = error
+
+
+def _build_trainer(settings: Mapping[str, Any], config: ExperimentConfig, run_dir: Path, max_failures: int) -> Any:
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    storage = run_dir / "ray_train"
+    storage.mkdir(exist_ok=True)
+    # A fresh name per start: under an old one Ray Train would restore its own snapshot over our checkpoint.
+    generation = len(list(storage.iterdir()))
+    resources = {"CPU": config.train.threads_per_worker} | ({"GPU": 1} if config.train.use_gpu else {})
+    return TorchTrainer(
+        worker,
+        train_loop_config=dict(settings),
+        torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_S),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.train.num_workers, use_gpu=config.train.use_gpu, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"generation-{generation}",
+            storage_path=str(storage),
+            # Without a limit Ray Train waits for ever for workers that cannot be placed.
+            failure_config=ray.train.FailureConfig(max_failures=max_failures, controller_failure_limit=1),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+        ),
+    )
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """The first error of ours among an error's causes and the workers' failures, else the innermost one."""
+    seen: list[BaseException] = []
+    waiting: list[BaseException] = [error]
+    while waiting:
+        current = waiting.pop(0)
+        if current in seen:
+            continue
+        seen.append(current)
+        if isinstance(current, UsageError | RunError):
+            return current
+        failures = getattr(current, "worker_failures", {})
+        following = [*failures.values(), getattr(current, "cause", None), current.__cause__]
+        waiting += [cause for cause in following if isinstance(cause, BaseException)]
+    return seen[-1]

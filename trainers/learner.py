@@ -1,0 +1,87 @@
+"""One learner step: losses, gradients, optimizer. Nothing here knows about data, files or clusters."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from trainers.algorithms.base import Algorithm
+from trainers.batches import TensorBatch
+from trainers.config import TrainConfig
+from trainers.distributed import WorkerContext, sum_over_workers, wrap
+from trainers.optim import build_optimizer, learning_rate_at, set_learning_rate
+from trainers.precision import autocast, place
+
+_COUNT = "steps"
+
+
+class Learner:
+    """An algorithm with its optimizer on one worker.
+
+    Attributes:
+        learner_step: Steps taken so far.
+    """
+
+    def __init__(self, algorithm: Algorithm, config: TrainConfig, context: WorkerContext) -> None:
+        self.config = config
+        self.context = context
+        self.algorithm = place(algorithm, context.device)
+        self.module = wrap(self.algorithm, context)
+        self.parameters = [parameter for parameter in algorithm.parameters() if parameter.requires_grad]
+        self.optimizer = build_optimizer(config, self.parameters)
+        self.learner_step = 0
+
+    def step(self, batch: TensorBatch) -> dict[str, Tensor]:
+        """Learn from this worker's share of a batch.
+
+        Returns:
+            The named losses of the share: detached scalars on the device.
+        """
+        self.learner_step += 1
+        set_learning_rate(self.optimizer, learning_rate_at(self.config, self.learner_step))
+        self.optimizer.zero_grad(set_to_none=True)
+        with autocast(self.context.device, self.config.precision):
+            losses: dict[str, Tensor] = self.module(batch)
+        losses["total"].backward()
+        if self.config.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        self.optimizer.step()
+        self.algorithm.after_step()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+
+class LossMeter:
+    """Sums of named losses, kept on the device: the loop waits for the device only when it writes a row."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._names: tuple[str, ...] = ()
+        self._sums: Tensor | None = None  # float64 [terms + 1]; the last entry counts steps
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Count one step of this worker."""
+        one = torch.ones((), dtype=torch.float64, device=self._context.device)
+        row = torch.stack([loss.to(torch.float64) for loss in losses.values()] + [one])
+        self._names = tuple(losses)
+        self._sums = row if self._sums is None else self._sums + row
+
+    def sums(self) -> dict[str, float]:
+        """Sums since the last flush over the steps of all workers, and their count. Collective."""
+        if self._sums is None:
+            return {}
+        totals = sum_over_workers(self._sums.clone(), self._context).tolist()
+        return dict(zip((*self._names, _COUNT), totals, strict=True))
+
+    def load(self, sums: dict[str, float]) -> None:
+        """Go on from saved `sums`; the first worker carries them, so that they count once."""
+        if sums and self._context.is_first:
+            self._names = tuple(name for name in sums if name != _COUNT)
+            values = [sums[name] for name in (*self._names, _COUNT)]
+            self._sums = torch.tensor(values, dtype=torch.float64, device=self._context.device)
+
+    def flush(self) -> dict[str, float]:
+        """Means since the last flush over the steps of all workers. Collective."""
+        sums = self.sums()
+        self._sums = None
+        count = sums.pop(_COUNT, 0.0)
+        return {name: total / count for name, total in sums.items()}

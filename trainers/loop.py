@@ -1,0 +1,199 @@
+"""The training loop that every worker runs, alone or as one of many. Read `train` from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from actors.policy import Policy
+from data.prefetch import Prefetcher
+from envs.errors import RunError
+from trainers.algorithms import build_algorithm
+from trainers.batches import TensorBatch
+from trainers.checkpoint import Progress, checkpoint_path, policy_id, restore, save_checkpoint
+from trainers.clock import Clock
+from trainers.config import ExperimentConfig
+from trainers.distributed import WorkerContext
+from trainers.evaluation import InlineEvaluation
+from trainers.learner import Learner, LossMeter
+from trainers.reporter import Reporter
+from trainers.torch_policy import TorchPolicy
+from trainers.training_data import TrainingData, open_training_data
+
+SCORE = "eval/validation/normalized_return"
+"""What the best checkpoint is best in."""
+
+Evaluate = Callable[[Policy, int], dict[str, float]]
+"""(policy, learner step) -> flat metrics. All workers call it at the same steps and must get the same answer."""
+
+
+class DivergedError(RunError):
+    """The loss is no longer a finite number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a finished run leaves."""
+
+    learner_step: int
+    transitions_seen: int
+    metrics: dict[str, float]
+    """The last evaluation."""
+    best_step: int
+    best_score: float | None
+    """Validation return of the best checkpoint; None if validation was never played."""
+    last: Path
+    best: Path
+    data: dict[str, Any]
+    """The realised mixture."""
+    wall_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with paths as texts."""
+        return {**vars(self), "last": str(self.last), "best": str(self.best)}
+
+
+def train(
+    config: ExperimentConfig,
+    reporter: Reporter,
+    *,
+    run_dir: Path,
+    context: WorkerContext | None = None,
+    resume_from: Path | None = None,
+    evaluate: Evaluate | None = None,
+    data: TrainingData | None = None,
+) -> TrainResult:
+    """Learn a policy from recorded data; evaluate and save it along the way.
+
+    Args:
+        config: The experiment.
+        reporter: Gets rows of step metrics, evaluations and checkpoints.
+        run_dir: ``checkpoints/`` is written in it.
+        context: This worker among all of them; None for the only one.
+        resume_from: Checkpoint to go on from, with exactly the batch that came next.
+        evaluate: None plays the protocol's train and validation levels in this process.
+        data: Opened training data; None opens what the config names.
+
+    Raises:
+        UsageError: For a config that does not fit the data or the environment.
+        DivergedError: If the loss is not finite.
+        RunError: If the disk is full or a file damaged.
+    """
+    started = time.monotonic()
+    context = context or WorkerContext()
+    data = data or open_training_data(config)
+    evaluate = evaluate or InlineEvaluation(config, data.spec, data.levels, context)
+    run = _Run(config, reporter, run_dir, context, data, evaluate)
+    run.begin(resume_from)
+
+    first, last = run.learner.learner_step + 1, config.train.learner_steps
+    with Prefetcher(run.fetch, start_step=first, stop_step=last + 1) as batches:
+        for learner_step in range(first, last + 1):
+            with run.clock.measure("data_wait"):
+                batch = next(batches)
+            run.learn(batch)
+
+            row: dict[str, float] = {}
+            if run.is_due(config.train.log_every):
+                row |= run.step_metrics()
+            if evaluating := run.is_due(config.train.evaluate_every):
+                row |= run.evaluate_policy()
+            if row:
+                reporter.log(learner_step, {"transitions_seen": run.transitions_seen, **row})
+            if evaluating or run.is_due(config.train.checkpoint_every):
+                run.save()
+            if evaluating:
+                reporter.report(learner_step, run.progress.evaluation, checkpoint_path(run_dir, learner_step))
+    return run.result(time.monotonic() - started)
+
+
+class _Run:
+    """The parts that one call of `train` moves."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        reporter: Reporter,
+        run_dir: Path,
+        context: WorkerContext,
+        data: TrainingData,
+        evaluate: Evaluate,
+    ) -> None:
+        self.config, self.reporter, self.run_dir, self.context = config, reporter, run_dir, context
+        self.data, self._evaluate = data, evaluate
+        algorithm = build_algorithm(data.spec, config.algorithm, config.network, config.seed)
+        self.learner = Learner(algorithm, config.train, context)
+        self.policy = TorchPolicy(algorithm.policy(), data.spec, "", context.device, config.train.precision)
+        self.meter, self.clock, self.progress = LossMeter(context), Clock(), Progress()
+
+    @property
+    def transitions_seen(self) -> int:
+        return self.learner.learner_step * self.config.train.batch_size
+
+    def is_due(self, every: int) -> bool:
+        """Whether something done `every` so many steps (0: only at the end) is due after the current step."""
+        step = self.learner.learner_step
+        return step == self.config.train.learner_steps or (every > 0 and step % every == 0)
+
+    def begin(self, resume_from: Path | None) -> None:
+        if resume_from is None:
+            self.reporter.log(0, {"transitions_seen": 0, **self.data.diversity})
+            return
+        self.progress = restore(resume_from, self.learner)
+        self.meter.load(self.progress.loss_sums)
+        if self.progress.evaluation:
+            # The process may have died between saving and reporting.
+            self.reporter.report(self.progress.evaluated_step, self.progress.evaluation, resume_from)
+
+    def fetch(self, learner_step: int) -> TensorBatch:
+        return self.data.batch(learner_step, self.context)
+
+    def learn(self, batch: TensorBatch) -> None:
+        self.meter.add(self.learner.step(batch.to(self.context.device)))
+        self.clock.tick()
+
+    def step_metrics(self) -> dict[str, float]:
+        losses = self.meter.flush()
+        if not all(math.isfinite(value) for value in losses.values()):
+            raise DivergedError(
+                f"The losses at learner step {self.learner.learner_step} are {losses}. Lower train.learning_rate "
+                f"(now {self.config.train.learning_rate}) or set train.max_grad_norm."
+            )
+        rates = self.clock.flush(self.config.train.batch_size)
+        return {f"train/loss/{name}": value for name, value in losses.items()} | rates
+
+    def evaluate_policy(self) -> dict[str, float]:
+        algorithm, step = self.learner.algorithm, self.learner.learner_step
+        started = time.perf_counter()
+        with self.clock.pause():
+            self.policy.policy_id = policy_id(algorithm.policy())
+            algorithm.eval()
+            metrics = self._evaluate(self.policy, step)
+            algorithm.train()
+        self.progress = self.progress.evaluated(step, metrics, metrics.get(SCORE))
+        return {**metrics, "train/perf/evaluation_s": time.perf_counter() - started}
+
+    def save(self) -> None:
+        step = self.learner.learner_step
+        self.progress = replace(self.progress, learner_step=step, loss_sums=self.meter.sums())
+        if self.context.is_first:
+            with self.clock.pause():
+                save_checkpoint(self.run_dir, self.learner, self.progress, self.config, self.data.spec)
+
+    def result(self, wall_s: float) -> TrainResult:
+        progress = self.progress
+        return TrainResult(
+            learner_step=progress.learner_step,
+            transitions_seen=self.transitions_seen,
+            metrics=progress.evaluation,
+            best_step=progress.best_step,
+            best_score=progress.best_score,
+            last=checkpoint_path(self.run_dir, progress.learner_step),
+            best=checkpoint_path(self.run_dir, progress.best_step),
+            data=self.data.report,
+            wall_s=wall_s,
+        )

@@ -1,0 +1,146 @@
+"""What a run writes beside its checkpoints, and the checks before it starts or goes on.
+
+config.json     the experiment
+run.json        run id of the trackers, code version
+metrics.jsonl   every row of metrics: the record, of which all trackers get a copy
+result.json     the result, once it is finished
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from data.files import atomic_write_json
+from envs.errors import RunError, UsageError
+from metrics.loggers import ConsoleLogger, JsonLinesLogger, Logger, MultiLogger, TensorBoardLogger
+from metrics.wandb_logger import WandbLogger
+from trainers.checkpoint import latest_checkpoint, read_progress
+from trainers.config import ExperimentConfig
+from trainers.reporter import LocalReporter
+from trainers.version import code_version
+
+CONFIG, RUN, METRICS, RESULT = "config.json", "run.json", "metrics.jsonl", "result.json"
+
+
+def prepare_run(config: ExperimentConfig, run_dir: Path, *, resume: bool) -> Path | None:
+    """Make a run's directory, or check that a run can go on in it.
+
+    Args:
+        config: The experiment.
+        run_dir: Its directory.
+        resume: Whether an earlier run there may be continued.
+
+    Returns:
+        The checkpoint to go on from, or None.
+
+    Raises:
+        UsageError: If the directory holds another experiment, or a run although `resume` is off.
+    """
+    wanted = experiment_json(config)
+    if (run_dir / CONFIG).exists():
+        if not resume:
+            raise UsageError(f"{run_dir} already holds a run. Continue it with --resume, or choose another --out.")
+        _check_same(read_json(run_dir / CONFIG), wanted, run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    atomic_write_json(run_dir / CONFIG, wanted)
+    if not (run_dir / RUN).exists():
+        atomic_write_json(run_dir / RUN, {"run_id": _new_run_id(config), "code_version": code_version()})
+    return latest_checkpoint(run_dir)
+
+
+def open_reporter(
+    config: ExperimentConfig,
+    run_dir: Path,
+    *,
+    resume_from: Path | None,
+    data: Mapping[str, Any],
+    group: str | None = None,
+    console: bool = False,
+) -> LocalReporter:
+    """The loggers of a prepared run: JSON lines first, then the copies that the config asks for.
+
+    Args:
+        config: The experiment.
+        run_dir: Its prepared directory.
+        resume_from: The checkpoint that training goes on from.
+        data: The realised mixture, which becomes part of the tracker's run config.
+        group: The tracker's group, for example the study.
+        console: Whether to print a line per row.
+    """
+    step = None if resume_from is None else read_progress(resume_from).learner_step
+    loggers: list[Logger] = [JsonLinesLogger(run_dir / METRICS, resume_from=step)]
+    if console:
+        loggers.append(ConsoleLogger(show=_is_headline))
+    if config.tracking.tensorboard:
+        loggers.append(TensorBoardLogger(run_dir / "tensorboard", resume_from=step))
+    if config.tracking.wandb != "disabled":
+        loggers.append(_wandb(config, run_dir, data, group))
+    return LocalReporter(MultiLogger(loggers))
+
+
+def experiment_json(config: ExperimentConfig) -> dict[str, Any]:
+    """The config as it reads back from JSON."""
+    value: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        RunError: If it is missing or damaged.
+    """
+    try:
+        value: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}.") from error
+    return value
+
+
+def _wandb(config: ExperimentConfig, run_dir: Path, data: Mapping[str, Any], group: str | None) -> WandbLogger:
+    run = read_json(run_dir / RUN)
+    return WandbLogger(
+        project=config.tracking.project,
+        run_id=run["run_id"],
+        group=group or config.name,
+        name=f"{config.name}-s{config.seed}" if group is None else run_dir.name,
+        config={**experiment_json(config), "realised": dict(data), "code_version": run["code_version"]},
+        directory=run_dir,
+        mode=config.tracking.wandb,
+        finish_timeout_s=config.tracking.finish_timeout_s,
+    )
+
+
+def _new_run_id(config: ExperimentConfig) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", config.name.lower()).strip("-")[:40]
+    return f"{slug}-s{config.seed}-{uuid4().hex[:8]}"
+
+
+def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], run_dir: Path) -> None:
+    before, now = _flat(found), _flat(wanted)
+    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    if changed:
+        name = changed[0]
+        others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise UsageError(
+            f"{run_dir} holds another experiment: {name} is {before.get(name)!r} there and {now.get(name)!r} here"
+            f"{others}. Resume with the same config, or choose another --out."
+        )
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, entry in value.items():
+        flat |= _flat(entry, f"{prefix}{name}.") if isinstance(entry, dict) and entry else {prefix + name: entry}
+    return flat
+
+
+def _is_headline(name: str) -> bool:
+    shown = ("train/loss/total", "train/perf/transitions_per_s")
+    return name in shown or (name.startswith("eval/") and name.endswith("/normalized_return"))

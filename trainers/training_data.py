@@ -1,0 +1,108 @@
+"""What a run learns from: recorded data, the mixture realised from it, and the batch of every learner step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.dataset import Dataset
+from data.mixture import Mixture
+from data.sampler import BatchSampler
+from envs.errors import UsageError
+from envs.spec import EnvSpec, LevelSet
+from trainers.algorithms import algorithm_class
+from trainers.batches import TensorBatch, to_tensors
+from trainers.config import DataConfig, ExperimentConfig
+from trainers.distributed import WorkerContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """A realised mixture and how it is drawn."""
+
+    spec: EnvSpec
+    view: Dataset
+    sampler: BatchSampler
+    levels: LevelSet
+    """Levels of the realised mixture."""
+    report: dict[str, Any]
+    """The realised mixture, as JSON."""
+    successors: bool = False
+    """Whether batches carry the next observations."""
+
+    @property
+    def diversity(self) -> dict[str, float]:
+        """The realised diversity under its metric names."""
+        numbers = {name: value for name, value in self.report.items() if isinstance(value, int | float)}
+        return {f"data/diversity/{name}": float(value) for name, value in numbers.items()}
+
+    def batch(self, learner_step: int, context: WorkerContext) -> TensorBatch:
+        """This worker's share of the batch of a learner step (counted from 1), in CPU memory."""
+        indices = self.sampler.indices(learner_step - 1, context.rank, context.world_size)
+        batch = to_tensors(self.view.batch(indices, successors=self.successors))
+        return batch.pin_memory() if context.device.type == "cuda" else batch
+
+
+def open_training_data(config: ExperimentConfig) -> TrainingData:
+    """Open the datasets of an experiment and realise its mixture.
+
+    Every train seed sees the same transitions, in its own order.
+
+    Raises:
+        UsageError: If there is no dataset, one is of another environment, or the mixture cannot be realised.
+        RunError: If a dataset is damaged.
+    """
+    datasets = open_datasets(config.data)
+    for name, dataset in datasets.items():
+        if dataset.env.name != config.env:
+            raise UsageError(
+                f"The dataset {name!r} was recorded in {dataset.env.name!r}, but the experiment is on {config.env!r}. "
+                f"Set env={dataset.env.name}, or give a dataset of {config.env!r}."
+            )
+    realised = build_mixture(config.data, list(datasets)).realise(datasets)
+    return TrainingData(
+        spec=next(iter(datasets.values())).env,
+        view=realised.view,
+        sampler=realised.sampler(config.train.batch_size, config.seed),
+        levels=LevelSet.of(config.env, realised.view.levels.tolist()),
+        report=realised.report,
+        successors=algorithm_class(config.algorithm.name).needs_successors,
+    )
+
+
+def open_datasets(config: DataConfig) -> dict[str, Dataset]:
+    """The datasets by the name of their folder, or by their path where two folders share a name.
+
+    Raises:
+        UsageError: If none is given, or one twice.
+    """
+    if not config.datasets:
+        raise UsageError(
+            "The experiment names no dataset. Record one with `gengap collect`, then give it with --data DIR "
+            "or data.datasets=\"('DIR',)\"."
+        )
+    folders = [Path(path).name for path in config.datasets]
+    unique = len(set(folders)) == len(folders)
+    names = folders if unique else list(config.datasets)
+    if len(set(names)) < len(names):
+        raise UsageError(f"data.datasets lists a dataset twice: {list(config.datasets)}; give each once.")
+    return {name: Dataset.open(path) for name, path in zip(names, config.datasets, strict=True)}
+
+
+def build_mixture(config: DataConfig, names: list[str]) -> Mixture:
+    """The mixture that a config describes over the named datasets.
+
+    Raises:
+        UsageError: If there is not one weight per dataset, or they do not sum to one.
+    """
+    if config.weights and len(config.weights) != len(names):
+        raise UsageError(
+            f"data.weights has {len(config.weights)} entries for {len(names)} datasets; give one each, or none."
+        )
+    return Mixture(
+        weights=dict(zip(names, config.weights, strict=True)) if config.weights else {},
+        num_levels=config.num_levels,
+        max_transitions=config.max_transitions,
+        episode_order=config.episode_order,
+    )
