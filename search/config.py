@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from envs.errors import UsageError
-from trainers.config import ExperimentConfig
+from trainers.config import EvaluationConfig, ExperimentConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,14 @@ class SweepConfig:
     """Realised transitions of every level count, exactly."""
     learning_rates: tuple[float, ...] = (5e-4, 1e-3)
     seeds: tuple[int, ...] = (0, 1)
+    judge: EvaluationConfig = field(
+        default_factory=lambda: EvaluationConfig(
+            num_train_levels=100, num_validation_levels=100, num_test_levels=200, modes=("sampled", "greedy")
+        )
+    )
+    """What is played after the search; `experiment.evaluation` is what is played during it."""
+    checkpoint: Literal["best", "last"] = "best"
+    """Which checkpoint of a trial is judged: best validation return, or the last."""
     scheduler: Literal["none", "asha"] = "asha"
     selection_rule: str = "validation"
     """Name in `search.selection.RULES`."""

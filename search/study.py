@@ -46,6 +46,8 @@ class DatasetRecord:
     realised_transitions: int
     num_episodes: int
     fingerprint: str
+    realised_levels: int | None = None
+    """Levels that really occur in it."""
     mean_return: float | None = None
 
 

@@ -38,7 +38,8 @@ def run_trial(params: dict[str, Any], config: SweepConfig, study_dir: Path) -> N
     spec = TrialSpec(**params["trial"])
     if read_result(study_dir, spec) is not None:
         return
-    run_inline(experiment_of(config, spec, study_dir), trial_path(study_dir, spec.trial_id), reporter=TuneReporter())
+    run_dir = trial_path(study_dir, spec.trial_id)
+    run_inline(experiment_of(config, spec, study_dir), run_dir, reporter=TuneReporter(), group=config.name)
 
 
 def read_result(study_dir: Path, spec: TrialSpec) -> dict[str, Any] | None:

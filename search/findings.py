@@ -1,0 +1,234 @@
+"""From a study to the numbers of its report: a plain dictionary that JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.errors import RunError
+from envs.seeding import Name, rng_for
+from metrics import statistics
+from metrics.protocol import ActionMode, Role
+from metrics.statistics import Interval
+from metrics.table import EvaluationTable
+from search.selection import Choice
+from search.study import EXPERT_POLICY, RANDOM_POLICY, Study
+
+RAW, NORMALIZED = "episode_return", "normalized_return"
+ROLES = (Role.TRAIN, Role.TRAIN_HELDOUT, Role.VALIDATION, Role.TEST)
+HELDOUT_ROLES = (Role.TEST, Role.VALIDATION, Role.TRAIN_HELDOUT)
+"""The gap is formed to the first of these that was played."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bootstrap:
+    """How intervals are formed; the same settings give the same report, whatever else it contains."""
+
+    seed: int = 0
+    num_resamples: int = 2000
+    confidence: float = 0.95
+
+    def rng(self, *names: Name) -> np.random.Generator:
+        """The generator of one interval."""
+        return rng_for("report", self.seed, *names)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keywords that every interval function takes."""
+        return {"num_resamples": self.num_resamples, "confidence": self.confidence}
+
+
+@dataclass(frozen=True)
+class LevelScores:
+    """Scores of some policies on the levels that all of them played."""
+
+    values: npt.NDArray[np.float64]  # [runs, L]
+    levels: npt.NDArray[np.int64]  # [L], increasing
+
+
+def level_scores(
+    table: EvaluationTable, role: Role, mode: ActionMode, metric: str, policies: Sequence[str]
+) -> LevelScores | None:
+    """Mean of `metric` over the episodes of each policy on each level they share; None if nothing was played."""
+    rows = table.where(role=role.value, mode=mode, policy=list(policies))
+    played = rows.frame.drop_duplicates(["policy", "train_seed", "level"])
+    runs = len(played.drop_duplicates(["policy", "train_seed"]))
+    per_level = played.groupby("level", sort=True).size()
+    shared = per_level[per_level == runs].index.to_numpy(np.int64)
+    if not len(shared):
+        return None
+    return LevelScores(rows.where(level=shared.tolist()).scores(role, mode, metric=metric), shared)
+
+
+def build_findings(study: Study, bootstrap: Bootstrap | None = None) -> dict[str, Any]:
+    """Every number of the report, without the headline.
+
+    Args:
+        study: With evaluations and a selection.
+        bootstrap: Seed, resamples and confidence of the intervals.
+
+    Raises:
+        RunError: If the study has not come as far as selection.
+    """
+    if study.selection is None or not len(study.table):
+        raise RunError(
+            f"The study {study.directory} has no evaluations or no selection yet; `gengap status {study.directory}` "
+            "shows how far it is, `gengap sweep --resume` continues it."
+        )
+    bootstrap = bootstrap or Bootstrap()
+    selection, choices = study.selection, [c for n in _level_counts(study) if (c := study.selection.choice(n))]
+    mode = selection.mode
+    return {
+        "study": study.name,
+        "env": study.env,
+        "created": study.created,
+        "protocol": ", ".join(sorted(study.table.frame["protocol"].unique())),
+        "mode": mode,
+        "levels": [_level_entry(study, choice, mode, bootstrap) for choice in choices],
+        "random": policy_returns(study.table, [RANDOM_POLICY], mode, bootstrap),
+        "expert": policy_returns(study.table, [EXPERT_POLICY], mode, bootstrap),
+        "other_policies": _other_policies(study, mode, bootstrap),
+        "test_difference_of_ends": difference_of_ends(study, choices, mode, bootstrap),
+        "seeds": list(study.seeds),
+        "learning_rates": list(study.learning_rates),
+        "num_transitions": study.num_transitions,
+        "selection": selection.to_json(),
+        "ledger": [dict(record) for record in study.ledger],
+        "datasets": [asdict(record) for record in study.datasets],
+        "trials": [asdict(trial) | {"tracker": study.tracker(trial)} for trial in study.trials],
+        "per_level": {role.value: _per_level(study, choices, role, mode) for role in HELDOUT_ROLES},
+        "timings_s": dict(study.timings_s),
+        "machine": dict(study.machine),
+        "commands": commands(study),
+        "bootstrap": asdict(bootstrap),
+    }
+
+
+def policy_returns(
+    table: EvaluationTable, policies: Sequence[str], mode: ActionMode, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """Raw and normalized return with intervals on every split that these policies played together.
+
+    A policy that was only played in the other action mode (an expert's recorded episodes, say) is left out.
+    """
+    returns: dict[str, Any] = {"returns": {}, "normalized": {}, "statistics": {}}
+    for role in ROLES:
+        names: tuple[Name, ...] = (*policies, role.value, mode)
+        raw = level_scores(table, role, mode, RAW, policies)
+        normalized = level_scores(table, role, mode, NORMALIZED, policies)
+        if raw is None or normalized is None:
+            continue
+        returns["returns"][role.value] = _summary(raw, bootstrap, *names)
+        returns["normalized"][role.value] = _summary(normalized, bootstrap, *names)
+        returns["statistics"][role.value] = _statistics(normalized, bootstrap, *names)
+    return returns
+
+
+def difference_of_ends(
+    study: Study, choices: Sequence[Choice], mode: ActionMode, bootstrap: Bootstrap
+) -> dict[str, Any] | None:
+    """Return at the most levels minus at the fewest, level by level; on validation until the test is played."""
+    if len(choices) < 2:
+        return None
+    first, last = choices[0], choices[-1]
+    for role in (Role.TEST, Role.VALIDATION):
+        pair = [level_scores(study.table, role, mode, RAW, c.policies) for c in (last, first)]
+        if pair[0] is None or pair[1] is None or not np.array_equal(pair[0].levels, pair[1].levels):
+            continue
+        interval = statistics.paired_difference(
+            pair[0].values, pair[1].values, bootstrap.rng("ends", role.value, mode), **bootstrap.options
+        )
+        ends = {"role": role.value, "first": first.num_levels, "last": last.num_levels}
+        return interval.to_json() | ends | {"resolved": interval.excludes(0.0)}
+    return None
+
+
+def commands(study: Study) -> list[str]:
+    """What to type to make, continue and read this study again."""
+    resume = f"gengap sweep --resume {study.directory}"
+    return [line for line in (study.command, resume, f"gengap report {study.directory}") if line]
+
+
+def _level_counts(study: Study) -> list[int]:
+    chosen = [choice.num_levels for choice in study.selection.choices] if study.selection else []
+    return sorted({*study.level_counts, *chosen})
+
+
+def _level_entry(study: Study, choice: Choice, mode: ActionMode, bootstrap: Bootstrap) -> dict[str, Any]:
+    dataset = study.dataset(choice.num_levels)
+    gaps = _gaps(study.table, choice, mode, bootstrap)
+    others: dict[str, Any] = {m: policy_returns(study.table, choice.policies, m, bootstrap) for m in study.table.modes}
+    return {
+        "num_levels": choice.num_levels,
+        "realised_transitions": dataset.realised_transitions if dataset else None,
+        "config_id": choice.config_id,
+        "policies": list(choice.policies),
+        **policy_returns(study.table, choice.policies, mode, bootstrap),
+        "gap": next((gap | {"role": role} for role, gap in gaps.items()), None),
+        "gaps": gaps,
+        "modes": {m: value for m, value in others.items() if m != mode and value["returns"]},
+    }
+
+
+def _gaps(table: EvaluationTable, choice: Choice, mode: ActionMode, bootstrap: Bootstrap) -> dict[str, Any]:
+    """Train minus held-out normalized return, to each held-out split in the order of `HELDOUT_ROLES`."""
+    gaps = {}
+    for role in HELDOUT_ROLES:
+        played = set(table.where(role=role.value, mode=mode, policy=list(choice.policies)).policies)
+        policies = [policy for policy in choice.policies if policy in played]
+        train = level_scores(table, Role.TRAIN, mode, NORMALIZED, policies)
+        heldout = level_scores(table, role, mode, NORMALIZED, policies)
+        if train is not None and heldout is not None and len(train.values) == len(heldout.values):
+            rng = bootstrap.rng("gap", choice.config_id, role.value, mode)
+            gaps[role.value] = statistics.gap_interval(train.values, heldout.values, rng, **bootstrap.options).to_json()
+    return gaps
+
+
+def _other_policies(study: Study, mode: ActionMode, bootstrap: Bootstrap) -> list[dict[str, Any]]:
+    """Policies that are no trial of the search, such as the one retrained over several workers."""
+    known = {trial.trial_id for trial in study.trials} | {RANDOM_POLICY, EXPERT_POLICY}
+    names = [name for name in study.table.policies if name not in known]
+    return [{"policy": name, **policy_returns(study.table, [name], mode, bootstrap)} for name in names]
+
+
+def _per_level(study: Study, choices: Sequence[Choice], role: Role, mode: ActionMode) -> dict[str, Any] | None:
+    """Mean raw return over seeds, rows being level counts and columns held-out levels."""
+    rows = {c.num_levels: level_scores(study.table, role, mode, RAW, c.policies) for c in choices}
+    played = {count: scores for count, scores in rows.items() if scores is not None}
+    if not played:
+        return None
+    shared = sorted(set.intersection(*(set(scores.levels.tolist()) for scores in played.values())))
+    return {
+        "levels": shared,
+        "num_levels": list(played),
+        "returns": [s.values[:, np.isin(s.levels, shared)].mean(axis=0).tolist() for s in played.values()],
+    }
+
+
+def _summary(scores: LevelScores, bootstrap: Bootstrap, *names: Name) -> dict[str, Any]:
+    rng = bootstrap.rng("mean", *names)
+    interval = statistics.level_bootstrap(scores.values, statistics.mean, rng, **bootstrap.options)
+    runs, levels = scores.values.shape
+    value = interval.to_json()
+    return {"mean": value.pop("point"), **value, "num_runs": runs, "num_levels": levels}
+
+
+def _statistics(scores: LevelScores, bootstrap: Bootstrap, *names: Name) -> dict[str, Any]:
+    """Aggregates with two intervals: of new levels and seeds, and (stratified) of new seeds on the same levels."""
+    table: dict[str, Any] = {}
+    for name in ("mean", "iqm"):
+        statistic = statistics.STATISTICS[name]
+        intervals: Mapping[str, Interval] = {
+            name: statistics.level_bootstrap(
+                scores.values, statistic, bootstrap.rng(name, *names), **bootstrap.options
+            ),
+            f"{name}_stratified": statistics.stratified_bootstrap(
+                scores.values, statistic, bootstrap.rng(name, "stratified", *names), **bootstrap.options
+            ),
+        }
+        table |= {key: interval.to_json() for key, interval in intervals.items()}
+    return table

@@ -1,0 +1,112 @@
+"""Judging a study's policies by Ray actors: train and validation for all, the sealed test for the selected ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from actors.evaluate import evaluate_on_pool
+from data.files import atomic_write_json
+from envs.console import Progress, say
+from envs.registry import make_spec
+from metrics.ledger import Ledger, Permit
+from metrics.protocol import Role, build_protocol
+from metrics.table import EvaluationTable
+from search.config import SweepConfig
+from search.phases import StudyPolicy
+from search.selection import Selection, select_configurations
+from search.study import EVALUATIONS_FILE, LEDGER_FILE, SELECTION_FILE
+
+EVALUATIONS_FOLDER = "evaluations"
+OPEN_ROLES = (Role.TRAIN, Role.VALIDATION)
+
+
+class Judge:
+    """Plays policies on the levels of each role and keeps every table on disk.
+
+    Args:
+        config: The study; `SweepConfig.judge` says what is played.
+        study_dir: Where tables and the ledger lie.
+        pool: Evaluator actors.
+    """
+
+    def __init__(self, config: SweepConfig, study_dir: Path, pool: Any) -> None:
+        self._config, self._dir, self._pool = config, study_dir, pool
+        self._spec = make_spec(config.experiment.env)
+
+    def judge(self, policies: Sequence[StudyPolicy], roles: Sequence[Role] = OPEN_ROLES) -> None:
+        """Play every policy on these roles; tables that exist are kept."""
+        pending = [policy for policy in policies if not self._path(policy, roles).exists()]
+        label = f"judge on {' and '.join(role.value for role in roles)}"
+        with Progress(label, len(policies), "policies") as progress:
+            for policy in pending:
+                progress.update(len(policies) - len(pending), note=policy.name)
+                self._play(policy, roles, permit=None)
+                pending = pending[1:]
+            progress.update(len(policies))
+
+    def test(self, policy: StudyPolicy, selection: Selection, dataset_fingerprint: str, reason: str) -> None:
+        """Read the sealed test levels with one selected policy, once.
+
+        A read that was recorded but interrupted before its results were kept goes on under the same permit.
+        """
+        if self._path(policy, (Role.TEST,)).exists():
+            return
+        ledger = Ledger(self._dir / LEDGER_FILE)
+        key = (policy.name, self._fingerprint(policy), dataset_fingerprint)
+        permit = ledger.find(*key) or ledger.issue(*key, rule=selection.rule, reason=reason)
+        say(f"Test: {policy.name} ({reason}; permit {permit.permit_id})")
+        self._play(policy, (Role.TEST,), permit)
+
+    def table(self) -> EvaluationTable:
+        """Every row so far, also written as the study's table."""
+        files = sorted((self._dir / EVALUATIONS_FOLDER).glob("*.parquet"))
+        table = EvaluationTable.concat([EvaluationTable.read(file) for file in files])
+        table.write(self._dir / EVALUATIONS_FILE)
+        return table
+
+    def _play(self, policy: StudyPolicy, roles: Sequence[Role], permit: Permit | None) -> None:
+        judge = self._config.judge
+        protocol = build_protocol(
+            judge.protocol,
+            self._spec,
+            policy.levels,
+            num_train=judge.num_train_levels,
+            num_validation=judge.num_validation_levels,
+            num_test=judge.num_test_levels,
+            episodes_per_level=judge.episodes_per_level,
+            modes=judge.modes,
+        )
+        table = evaluate_on_pool(
+            self._pool,
+            policy.checkpoint,
+            protocol,
+            roles=roles,
+            seed=self._config.experiment.seed,
+            permit=permit,
+            policy_name=policy.name,
+            train_seed=policy.train_seed,
+            extra=policy.columns,
+        )
+        table.write(self._path(policy, roles))
+
+    def _path(self, policy: StudyPolicy, roles: Sequence[Role]) -> Path:
+        return self._dir / EVALUATIONS_FOLDER / f"{policy.name}.{'-'.join(role.value for role in roles)}.parquet"
+
+    def _fingerprint(self, policy: StudyPolicy) -> str:
+        """Of the configuration without the seed."""
+        text = json.dumps([dataclasses.asdict(self._config), dict(policy.columns)], sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def select(config: SweepConfig, study_dir: Path, table: EvaluationTable) -> Selection:
+    """Apply the study's rule at every level count and write down what it chose."""
+    selection = select_configurations(table, config.selection_rule)
+    atomic_write_json(study_dir / SELECTION_FILE, selection.to_json())
+    for choice in selection.choices:
+        say(f"Selected at {choice.num_levels} levels: {choice.config_id} ({choice.reason})")
+    return selection

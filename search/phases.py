@@ -1,0 +1,119 @@
+"""The phases of a study before and after the search. Each keeps what it made, so an interrupted study goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.collect import CollectConfig, collect
+from envs.console import Progress, say
+from envs.errors import RunError
+from envs.spec import LevelSet
+from search.config import SweepConfig
+from search.space import TrialSpec, dataset_path, experiment_of, trial_path, trial_specs
+from search.study import RANDOM_POLICY
+from trainers.launch import run
+from trainers.training_data import open_training_data
+
+RETRAINED = "retrained"
+"""Name of the policy that is trained again on several workers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPolicy:
+    """One policy to judge."""
+
+    name: str
+    """Trial id, "retrained" or "random"."""
+    checkpoint: Path | None
+    """None for the random policy."""
+    levels: LevelSet
+    """The training levels of its data."""
+    num_levels: int
+    train_seed: int = 0
+    columns: dict[str, float | int | str] = dataclasses.field(default_factory=dict)
+    """Constant columns of its rows in the evaluation table."""
+
+
+def collect_datasets(config: SweepConfig, study_dir: Path) -> list[dict[str, Any]]:
+    """One dataset per level count, of at least the study's number of transitions; existing ones are kept.
+
+    Every level count uses the first levels of the same list, so larger sets contain the smaller ones.
+    """
+    records = []
+    for num_levels in config.level_counts:
+        path = dataset_path(study_dir, num_levels)
+        if not path.exists():
+            _collect(config, num_levels, path)
+        records.append(_realised(config, study_dir, num_levels))
+    return records
+
+
+def _realised(config: SweepConfig, study_dir: Path, num_levels: int) -> dict[str, Any]:
+    """What a trial of this level count really learns from."""
+    spec = next(spec for spec in trial_specs(config) if spec.num_levels == num_levels)
+    view = open_training_data(experiment_of(config, spec, study_dir)).view
+    return {
+        "num_levels": num_levels,
+        "realised_levels": len(view.levels),
+        "realised_transitions": view.num_transitions,
+        "num_episodes": view.num_episodes,
+        "fingerprint": view.fingerprint,
+        "mean_return": float(view.episodes["episode_return"].mean()),
+    }
+
+
+def _collect(config: SweepConfig, num_levels: int, path: Path) -> None:
+    env = config.experiment.env
+    wanted = CollectConfig(
+        env=env,
+        source=config.collect_source,
+        levels=LevelSet.range(env, 0, num_levels),
+        min_transitions=config.num_transitions,
+        options=config.collect_options,
+        num_actors=config.num_actors,
+    )
+    with Progress(f"collect {num_levels} levels", config.num_transitions, "transitions") as progress:
+        collect(wanted, path, progress=progress.update)
+
+
+def retrain(config: SweepConfig, study_dir: Path, config_id: str) -> Path:
+    """Train the selected configuration again, sharded over workers by Ray Train; returns its run directory."""
+    spec = next(spec for spec in trial_specs(config) if spec.config_id == config_id)
+    experiment = experiment_of(config, spec, study_dir)
+    train = dataclasses.replace(experiment.train, num_workers=config.retrain_workers)
+    run_dir = study_dir / RETRAINED
+    say(f"Retrain: {config_id} on {config.retrain_workers} workers")
+    run(dataclasses.replace(experiment, name=RETRAINED, train=train), run_dir, group=config.name)
+    return run_dir
+
+
+def policies_of(config: SweepConfig, study_dir: Path) -> list[StudyPolicy]:
+    """The random policy, then the policy of every trial."""
+    largest = LevelSet.range(config.experiment.env, 0, config.level_counts[-1])
+    random = StudyPolicy(name=RANDOM_POLICY, checkpoint=None, levels=largest, num_levels=len(largest))
+    return [random, *(trial_policy(config, study_dir, spec) for spec in trial_specs(config))]
+
+
+def trial_policy(config: SweepConfig, study_dir: Path, spec: TrialSpec, run_dir: Path | None = None) -> StudyPolicy:
+    """The judged checkpoint of a trial, or of the retrained run in `run_dir`.
+
+    Raises:
+        RunError: If the trial left no checkpoint.
+    """
+    folder = run_dir or trial_path(study_dir, spec.trial_id)
+    checkpoint = folder / "checkpoints" / config.checkpoint
+    if not checkpoint.exists():
+        raise RunError(f"The trial {spec.trial_id} left no checkpoint {checkpoint}; run the same command again.")
+    columns: dict[str, float | int | str] = {"num_levels": spec.num_levels, "learning_rate": spec.learning_rate}
+    return StudyPolicy(
+        name=folder.name,
+        checkpoint=checkpoint.resolve(),
+        levels=LevelSet.range(config.experiment.env, 0, spec.num_levels),
+        num_levels=spec.num_levels,
+        train_seed=spec.seed,
+        # The retrained policy is no trial: without a configuration no rule can select it.
+        columns=columns | ({"config_id": spec.config_id} if run_dir is None else {"config_id": ""}),
+    )

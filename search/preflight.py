@@ -1,0 +1,133 @@
+"""What a study will cost, and whether it fits, before it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from data.files import check_disk_space, format_bytes
+from envs.console import say
+from envs.errors import UsageError, unknown_name
+from envs.registry import make_spec
+from envs.spec import EnvSpec
+from metrics.protocol import PROTOCOLS
+from search.config import SweepConfig
+from search.selection import find_rule
+from search.space import trial_specs
+from trainers.algorithms import build_algorithm
+from trainers.batches import TensorBatch
+from trainers.distributed import WorkerContext
+from trainers.launch import preflight, torch_threads
+from trainers.learner import Learner
+
+CHECKPOINT_BYTES = 20_000_000
+"""About two checkpoints of a trial with optimizer state, metrics and tracker files."""
+
+
+def check_study(config: SweepConfig, out: Path, resources: Mapping[str, float]) -> None:
+    """Say what the study will take; refuse what cannot be placed or stored.
+
+    Raises:
+        UsageError: If the cluster can never place a trial, or a name in the configuration is unknown.
+        RunError: If the disk is short.
+    """
+    check_names(config)
+    train = config.experiment.train
+    preflight(config.experiment, resources)
+    preflight(
+        dataclasses.replace(config.experiment, train=dataclasses.replace(train, num_workers=config.retrain_workers)),
+        resources,
+    )
+    needed = study_bytes(config)
+    check_disk_space(out, needed)
+    trials = len(trial_specs(config))
+    parallel = max(1, min(trials, int(resources.get("CPU", 1) // train.threads_per_worker)))
+    seconds = estimate_training_s(config) * trials / parallel
+    say(
+        f"Study {config.name}: {len(config.level_counts)} level counts x {len(config.learning_rates)} learning rates x "
+        f"{len(config.seeds)} seeds = {trials} trials, {parallel} at a time; about {format_bytes(needed)} on disk and "
+        f"{seconds / 60:.0f} min of training before early stopping (measured on this machine), plus collection and "
+        f"evaluation. Written to {out}."
+    )
+
+
+def check_names(config: SweepConfig) -> None:
+    """Refuse an unknown environment, protocol or rule before anything starts.
+
+    Raises:
+        UsageError: With the closest match.
+    """
+    spec = make_spec(config.experiment.env)
+    find_rule(config.selection_rule)
+    for settings in (config.judge, config.experiment.evaluation):
+        if settings.protocol not in PROTOCOLS:
+            raise unknown_name("evaluation protocol", settings.protocol, PROTOCOLS)
+    if config.level_counts[-1] > spec.level_universe:
+        raise UsageError(f"{config.level_counts[-1]} levels were asked of {spec.name!r}; it has {spec.level_universe}.")
+
+
+def study_bytes(config: SweepConfig) -> int:
+    """Upper estimate of what a study writes."""
+    rows = config.num_transitions * 1.3 * len(config.level_counts)  # the last round of episodes overshoots
+    trials = len(trial_specs(config)) + 1
+    return int(rows * row_bytes(make_spec(config.experiment.env)) + trials * CHECKPOINT_BYTES)
+
+
+def row_bytes(spec: EnvSpec) -> int:
+    """Bytes of one transition; ragged text counts as 2 kB."""
+    columns = spec.observation_columns.values()
+    fixed = sum(int(np.prod(c.shape)) * np.dtype(c.dtype).itemsize for c in columns if not c.ragged)
+    return 12 + fixed + 2_000 * sum(column.ragged for column in columns)
+
+
+def estimate_training_s(config: SweepConfig, num_steps: int = 4) -> float:
+    """Seconds of one trial's training on one worker, from a few timed learner steps on made-up frames.
+
+    Environments with text columns are not timed (0 is returned): their steps take milliseconds.
+    """
+    experiment, spec = config.experiment, make_spec(config.experiment.env)
+    if any(column.ragged for column in spec.observation_columns.values()):
+        return 0.0
+    train = dataclasses.replace(experiment.train, num_workers=1, use_gpu=False)
+    algorithm = build_algorithm(spec, experiment.algorithm, experiment.network, seed=0)
+    learner = Learner(algorithm, train, WorkerContext())
+    batch = made_up_batch(spec, train.batch_size)
+    with torch_threads(train.threads_per_worker):
+        learner.step(batch)
+        started_s = time.perf_counter()
+        for _ in range(num_steps):
+            learner.step(batch)
+    return (time.perf_counter() - started_s) / num_steps * train.learner_steps
+
+
+def made_up_batch(spec: EnvSpec, size: int) -> TensorBatch:
+    """Zeros in every fixed column; good for timing only."""
+    columns = {
+        name: torch.zeros((size, *column.shape), dtype=getattr(torch, column.dtype))
+        for name, column in spec.observation_columns.items()
+    }
+    flags = torch.zeros(size, dtype=torch.bool)
+    actions = torch.zeros(size, dtype=torch.int64)
+    return TensorBatch(
+        observations=dict(columns), actions=actions, rewards=torch.zeros(size), terminated=flags, truncated=flags
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What the study ran on."""
+    return {
+        "cores": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "gpus": torch.cuda.device_count(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }

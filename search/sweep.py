@@ -1,0 +1,161 @@
+"""A study from environments to a sealed report. `sweep` reads top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from actors.cluster import ray_session
+from actors.pool import ActorPool
+from data.files import atomic_write_json
+from envs.console import say
+from envs.errors import UsageError
+from envs.overrides import config_from_json
+from metrics.table import EvaluationTable
+from search.config import SweepConfig
+from search.judging import Judge, select
+from search.phases import RETRAINED, StudyPolicy, collect_datasets, policies_of, retrain, trial_policy
+from search.preflight import check_study, machine
+from search.report import write_report
+from search.selection import Selection
+from search.space import trial_specs
+from search.study import CONFIG_FILE
+from search.study_log import StudyLog
+from search.tuning import run_trials
+
+
+def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command: str = "") -> Path:
+    """Run a study, or go on with an interrupted one; returns the report's page.
+
+    Collect one dataset per level count with the same number of transitions; search level count x learning rate x seed;
+    judge every policy on train and validation levels; select per level count; train the selected configuration again on
+    several workers; read the sealed test once with the selected policies; report.
+
+    Args:
+        config: The study.
+        out: Its directory.
+        address: Ray cluster to join; None starts a local one.
+        command: How it was started, for the report.
+
+    Raises:
+        UsageError: If `out` holds another study, or the cluster cannot place this one.
+        RunError: If a trial failed or the disk is full.
+    """
+    started_s = time.monotonic()
+    with locked(out):
+        log = open_study(config, out, command)
+        with ray_session(address) as ray:
+            check_study(config, out, ray.cluster_resources())
+            _run_phases(config, out, log)
+        with log.timed("report"):
+            page = write_report(out)
+    say(f"Done in {time.monotonic() - started_s:.0f} s. Report: {page}  Everything: {out}")
+    return page
+
+
+def _run_phases(config: SweepConfig, out: Path, log: StudyLog) -> None:
+    with log.timed("collect"):
+        datasets = collect_datasets(config, out)
+        log.add(datasets=datasets)
+    with log.timed("search"):
+        log.add(trials=run_trials(config, out))
+    with log.timed("judge"):
+        table = _judge(config, out, policies_of(config, out))
+    selection = select(config, out, table)
+    with log.timed("retrain"):
+        retrained = _retrained_policy(config, out, selection)
+    with log.timed("judge"):
+        _judge(config, out, [retrained])
+    with log.timed("test"):
+        _test(config, out, selection, {record["num_levels"]: record["fingerprint"] for record in datasets})
+
+
+def _judge(config: SweepConfig, out: Path, policies: list[StudyPolicy]) -> EvaluationTable:
+    with ActorPool(config.num_actors) as pool:
+        judge = Judge(config, out, pool)
+        judge.judge(policies)
+        return judge.table()
+
+
+def _retrained_policy(config: SweepConfig, out: Path, selection: Selection) -> StudyPolicy:
+    spec = next(spec for spec in trial_specs(config) if spec.config_id == selection.overall)
+    run_dir = out / RETRAINED
+    if not (run_dir / "result.json").exists():
+        retrain(config, out, selection.overall)
+    return trial_policy(config, out, spec, run_dir)
+
+
+def _test(config: SweepConfig, out: Path, selection: Selection, fingerprints: dict[int, str]) -> None:
+    specs = {spec.trial_id: spec for spec in trial_specs(config)}
+    with ActorPool(config.num_actors) as pool:
+        judge = Judge(config, out, pool)
+        for choice in selection.choices:
+            for name in choice.policies:
+                reason = f"selected at {choice.num_levels} levels: {choice.reason}"
+                judge.test(trial_policy(config, out, specs[name]), selection, fingerprints[choice.num_levels], reason)
+        judge.table()
+
+
+def open_study(config: SweepConfig, out: Path, command: str) -> StudyLog:
+    """Begin a study, or go on with the same one.
+
+    Raises:
+        UsageError: If the directory holds a study with another configuration.
+    """
+    path = out / CONFIG_FILE
+    if path.exists() and read_config(out) != config:
+        raise UsageError(
+            f"{out} holds another study (its {CONFIG_FILE} differs). Choose another --out, or continue that one with "
+            f"gengap sweep --resume {out}."
+        )
+    fresh = not path.exists()
+    atomic_write_json(path, dataclasses.asdict(config))
+    header: dict[str, Any] = {
+        "name": config.name,
+        "env": config.experiment.env,
+        "level_counts": list(config.level_counts),
+        "num_transitions": config.num_transitions,
+        "seeds": list(config.seeds),
+        "learning_rates": list(config.learning_rates),
+        "machine": machine(),
+    }
+    if fresh:
+        header |= {"created": datetime.now(UTC).isoformat(timespec="seconds"), "command": command}
+    log = StudyLog(out, header)
+    log.add()
+    return log
+
+
+def read_config(study_dir: Path) -> SweepConfig:
+    """The configuration of a study on disk.
+
+    Raises:
+        UsageError: If the directory holds none.
+    """
+    path = study_dir / CONFIG_FILE
+    if not path.exists():
+        raise UsageError(f"{study_dir} holds no study (no {CONFIG_FILE}); give the directory that --out named.")
+    return config_from_json(SweepConfig, json.loads(path.read_text()))
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Refuse a second process on the same study; the lock ends with its process, however that ends.
+
+    Raises:
+        UsageError: If another process works on it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"Another process works on {out}; wait for it, or choose another --out.") from None
+        yield
