@@ -43,8 +43,10 @@ class PolicyNetwork(nn.Module):
     def logits(self, features: Tensor, observations: TensorObservations) -> Tensor:
         """Float32 logits [B, A] from `features` of the same observations."""
         if self.candidate_column is None:
-            logits: Tensor = self.head(features)
-            return logits.float()
+            # bfloat16 logits would be wrong by 1 %, which is also the size of one PPO update.
+            with torch.autocast(features.device.type, enabled=False):
+                logits: Tensor = self.head(features.float())
+            return logits
         assert isinstance(self.encoder, BytesEncoder)
         rows = observations[self.candidate_column]
         assert isinstance(rows, RaggedTensor)

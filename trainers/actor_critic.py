@@ -1,0 +1,205 @@
+"""A policy and a value function over one encoder, and how PPO updates them from fragments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from actors.policy import BatchedColumn
+from envs.seeding import rng_for
+from envs.spec import EnvSpec
+from trainers.config import NetworkConfig, Precision
+from trainers.networks import PolicyNetwork, TensorObservations, build_policy_network, collate
+from trainers.ppo import PPOConfig, RewardScale, advantages, ppo_losses
+from trainers.precision import autocast, place
+from trainers.streams import Fragment
+
+
+class ActorCritic(nn.Module):
+    """Logits and values from the same features.
+
+    ``policy`` is the policy network; its parameters carry the prefix ``policy.`` in checkpoints.
+    """
+
+    def __init__(self, policy: PolicyNetwork, hidden_size: int) -> None:
+        super().__init__()
+        self.policy = policy
+        self.value = nn.Linear(hidden_size, 1)
+        nn.init.orthogonal_(self.value.weight)
+        nn.init.zeros_(self.value.bias)
+
+    def forward(self, observations: TensorObservations) -> tuple[Tensor, Tensor]:
+        """Float32 logits [B, A] and values [B]."""
+        features = self.policy.features(observations)
+        with torch.autocast(features.device.type, enabled=False):
+            values: Tensor = self.value(features.float()).squeeze(1)
+        return self.policy.logits(features, observations), values
+
+
+def build_actor_critic(spec: EnvSpec, network: NetworkConfig, seed: int) -> ActorCritic:
+    """A freshly initialized actor-critic; the seed determines it and the caller's generators are left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ActorCritic(build_policy_network(spec, network), network.hidden_size)
+
+
+class ActorCriticPlayer:
+    """What a stream calls at each step: observations to log-probabilities and values."""
+
+    def __init__(self, module: ActorCritic, device: torch.device | str, precision: Precision) -> None:
+        self.module = place(module, device)
+        self.device = torch.device(device)
+        self.precision: Precision = precision
+
+    def __call__(
+        self, observations: dict[str, BatchedColumn]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Log-probabilities [B, A] and values [B]."""
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            logits, values = self.module(collate(observations, self.device))
+            log_probs = torch.log_softmax(logits, dim=1)
+        return log_probs.cpu().numpy(), values.cpu().numpy()
+
+
+class PPOLearner:
+    """An actor-critic with its optimizer and reward scale; `update` is one round of PPO."""
+
+    def __init__(
+        self,
+        module: ActorCritic,
+        config: PPOConfig,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        precision: Precision = "auto",
+    ) -> None:
+        self.module = place(module, device)
+        self.config = config
+        self.seed = seed
+        self.device = torch.device(device)
+        self.precision: Precision = precision
+        self.optimizer = torch.optim.Adam(
+            module.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
+        )
+        self.rewards = RewardScale(config.discount)
+        self.updates = 0
+        self.learner_step = 0
+
+    def update(self, fragments: Sequence[Fragment], progress: float = 0.0) -> dict[str, float]:
+        """Learn from fragments that the present parameters played.
+
+        Args:
+            fragments: At least one; they need not be of equal size.
+            progress: Fraction of the training that is done, for the learning rate.
+
+        Returns:
+            Means of the losses over all minibatches, by name.
+        """
+        batch = self._prepare(fragments)
+        self._set_learning_rate(progress)
+        sums: dict[str, float] = {}
+        order = rng_for(self.seed, "minibatches", self.updates)
+        for _ in range(self.config.epochs):
+            for chosen in np.array_split(order.permutation(len(batch["actions"])), self.config.minibatches):
+                for name, loss in self._step(fragments, batch, np.sort(chosen)).items():
+                    sums[name] = sums.get(name, 0.0) + float(loss)
+        self.updates += 1
+        return {name: total / (self.config.epochs * self.config.minibatches) for name, total in sums.items()}
+
+    def _prepare(self, fragments: Sequence[Fragment]) -> dict[str, Tensor]:
+        """Everything but the observations, flattened over time, environments and fragments: [N]."""
+        config, parts = self.config, []
+        for fragment in fragments:
+            rewards = fragment.rewards
+            if config.normalize_rewards:
+                ended = fragment.terminated | fragment.truncated
+                rewards = self.rewards.scale(rewards, ended, (fragment.stream, fragment.incarnation))
+            advantage = advantages(
+                rewards,
+                fragment.values,
+                fragment.last_values,
+                fragment.terminated,
+                fragment.truncated,
+                fragment.bootstrap_values,
+                discount=config.discount,
+                trace_decay=config.trace_decay,
+            )
+            parts.append((fragment, advantage))
+        columns: dict[str, list[npt.NDArray[Any]]] = {
+            "actions": [fragment.actions.astype(np.int64) for fragment, _ in parts],
+            "log_probs": [fragment.log_probs for fragment, _ in parts],
+            "values": [fragment.values for fragment, _ in parts],
+            "advantage": [advantage for _, advantage in parts],
+            "returns": [advantage + fragment.values for fragment, advantage in parts],
+        }
+        batch = {name: _flat(arrays, self.device) for name, arrays in columns.items()}
+        batch["advantage"] = (batch["advantage"] - batch["advantage"].mean()) / (batch["advantage"].std() + 1e-5)
+        return batch
+
+    def _step(
+        self, fragments: Sequence[Fragment], batch: dict[str, Tensor], chosen: npt.NDArray[np.int64]
+    ) -> dict[str, Tensor]:
+        observations = collate(_rows(fragments, chosen), self.device)
+        index = torch.from_numpy(chosen).to(self.device)
+        rows = {name: column[index] for name, column in batch.items()}
+        with autocast(self.device, self.precision):
+            logits, values = self.module(observations)
+        losses = ppo_losses(
+            logits,
+            values,
+            rows["actions"],
+            rows["log_probs"],
+            rows["values"],
+            rows["advantage"],
+            rows["returns"],
+            self.config,
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["total"].backward()
+        nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+        self.learner_step += 1
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _set_learning_rate(self, progress: float) -> None:
+        fraction = 1 - (1 - self.config.final_learning_rate_fraction) * min(1.0, progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * fraction
+
+
+def _flat(arrays: list[npt.NDArray[Any]], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.concatenate([array.reshape(-1) for array in arrays])).to(device)
+
+
+def _rows(fragments: Sequence[Fragment], chosen: npt.NDArray[np.int64]) -> dict[str, BatchedColumn]:
+    """Observations of the chosen rows; the fragments' frames are never copied as a whole.
+
+    Args:
+        fragments: Whose rows are counted one fragment after the other.
+        chosen: Ascending row numbers [N].
+    """
+    pieces: list[dict[str, BatchedColumn]] = []
+    start = 0
+    for fragment in fragments:
+        size = fragment.actions.size
+        inside = chosen[(chosen >= start) & (chosen < start + size)] - start
+        pieces.append({name: _pick(column, inside) for name, column in fragment.observations.items()})
+        start += size
+    return {name: _join([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _pick(column: BatchedColumn, rows: npt.NDArray[np.int64]) -> BatchedColumn:
+    return tuple(column[row] for row in rows) if isinstance(column, tuple) else column[rows]
+
+
+def _join(columns: list[BatchedColumn]) -> BatchedColumn:
+    if len(columns) == 1:
+        return columns[0]
+    if isinstance(columns[0], tuple):
+        return tuple(row for column in columns for row in column)
+    return np.concatenate(columns)
