@@ -1,0 +1,145 @@
+"""A whole study as a user starts it: from an out-of-tree project, killed with SIGKILL, and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from metrics.history import read_history
+from metrics.table import EvaluationTable
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = '''
+"""An environment of somebody else's project."""
+import dataclasses
+from functools import partial
+
+from envs.grid import VARIANTS, GridVectorEnv, make_spec  # gengap's, although this project has a folder called envs
+from envs.registry import register
+
+config = dataclasses.replace(VARIANTS["grid/default"], name="mygame/easy")
+register(config.name, partial(make_spec, config), partial(GridVectorEnv, config))
+'''
+SMALL = [
+    "level_counts=2,6",
+    "num_transitions=200",
+    "learning_rates=1e-3",
+    "experiment.train.learner_steps=40",
+    "experiment.train.evaluate_every=20",
+    "experiment.train.batch_size=16",
+    "experiment.evaluation.num_train_levels=4",
+    "experiment.evaluation.num_validation_levels=4",
+    "judge.num_train_levels=4",
+    "judge.num_validation_levels=6",
+    "judge.num_test_levels=8",
+    "judge.num_envs=8",
+    "experiment.evaluation.num_envs=8",
+]
+
+
+def start(out: Path, *words: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
+    code = (
+        "import sys; sys.path.pop(0); from gengap import main; main()"  # like the installed command: no working folder
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"}
+    command = [sys.executable, "-c", code, "sweep", "grid-diversity", *SMALL, "--out", str(out), "--json", *words]
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+    stdout, stderr = process.communicate(timeout=280)
+    assert process.returncode == 0, stderr[-3000:]
+    result: dict[str, Any] = json.loads(stdout.splitlines()[-1])
+    return result
+
+
+def survivors(session: int) -> list[psutil.Process]:
+    alive = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                alive.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return alive
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Somebody else's project, with folders that have our packages' names."""
+    folder = tmp_path / "project"
+    for name in ("data", "envs", "metrics"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text("raise RuntimeError('the wrong package')\n")
+    (folder / "mygame.py").write_text(PLUGIN)
+    return folder
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_plugin_of_another_project_is_swept_to_a_sealed_report(tmp_path: Path, project: Path) -> None:
+    out = tmp_path / "study"
+    own = ["experiment.env=mygame/easy", "collect_source=random", "collect_options={}", "--plugin", "mygame"]
+    process = start(out, *own, cwd=project)
+    result = finish(process)
+
+    assert (out / "report" / "index.html").stat().st_size > 10_000
+    report = json.loads((out / "report" / "report.json").read_text())
+    assert report["headline"] == result["headline"]
+    table = EvaluationTable.read(out / "evaluations.parquet")
+    tested = set(table.where(role="test").policies)
+    selected = {
+        name for choice in json.loads((out / "selection.json").read_text())["choices"] for name in choice["policies"]
+    }
+    assert tested == selected
+    assert set(table.where(role="validation").policies) > tested | {"random", "retrained"}
+    study = json.loads((out / "study.json").read_text())
+    assert [record["realised_transitions"] for record in study["datasets"]] == [200, 200]
+    ledger = (out / "ledger.jsonl").read_text().splitlines()
+    assert len(ledger) == len(tested)
+    deadline = time.monotonic() + 20
+    while survivors(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert survivors(process.pid) == []
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.chaos
+def test_a_killed_study_resumes_without_rerunning_finished_trials(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    process = start(out, "max_concurrent_trials=1")
+    deadline = time.monotonic() + 200
+    while len(list(out.glob("trials/*/result.json"))) < 2:
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.monotonic() < deadline, "the first trials never finished"
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    finished = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/result.json")}
+
+    finish(start(out, "max_concurrent_trials=1"))
+
+    assert len(list(out.glob("trials/*/result.json"))) == 4
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    for history in out.glob("trials/*/metrics.jsonl"):
+        steps = [row["learner_step"] for row in read_history(history)]
+        assert steps == [20, 40]
+    assert len((out / "ledger.jsonl").read_text().splitlines()) == 4
