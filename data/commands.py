@@ -11,7 +11,6 @@ from data.dataset import Dataset
 from data.diversity import describe, summarize_returns
 from data.files import format_bytes
 from data.verify import verify
-from envs.errors import RunError
 from envs.spec import describe_levels
 
 
@@ -65,18 +64,12 @@ def run_info(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_verify(args: argparse.Namespace) -> dict[str, Any]:
-    """Print every problem of a dataset.
-
-    Raises:
-        RunError: If there is one.
-    """
+    """Print every problem of a dataset; the exit code is 1 if there is one."""
     problems = verify(args.directory)
     for problem in problems:
         print(f"  {problem}")
-    if problems:
-        raise RunError(f"{args.directory} is damaged: {len(problems)} problem(s), first: {problems[0]}")
-    print(f"{args.directory} is sound.")
-    return {"path": str(args.directory), "sound": True, "problems": []}
+    print(f"{args.directory} is {f'damaged: {len(problems)} problem(s)' if problems else 'sound'}.")
+    return {"path": str(args.directory), "sound": not problems, "problems": problems, "exit_code": int(bool(problems))}
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {"info": run_info, "verify": run_verify}

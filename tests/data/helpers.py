@@ -1,10 +1,15 @@
-"""Synthetic episodes, and the slow list-of-episodes oracle for dataset views."""
+"""Synthetic episodes."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
+from data.dataset import Dataset
 from data.episode import Column, Episode, Ragged
+from data.writer import DatasetWriter
 from envs.spec import ColumnSpec, EnvSpec
 
 PIXELS = EnvSpec(
@@ -22,7 +27,6 @@ TEXT = EnvSpec(
     num_actions=6,
     max_episode_steps=50,
     level_universe=1000,
-    candidate_column=None,
 )
 
 
@@ -64,3 +68,12 @@ def make_episode(
         final_observation_known=known,
         behavior_log_probs=probs,
     )
+
+
+def write(
+    path: Path, episodes: list[Episode], env: EnvSpec = PIXELS, provenance: dict[str, Any] | None = None
+) -> Dataset:
+    with DatasetWriter(path, env, provenance or {"test": True}) as writer:
+        for episode in episodes:
+            writer.add(episode)
+        return writer.finish()
