@@ -64,7 +64,7 @@ def rows(
 ) -> pd.DataFrame:
     """Evaluations where exactly the share `success` of the levels is solved; harder levels are solved by fewer."""
     count = num_played or NUM_PLAYED[role]
-    difficulty = np.random.default_rng(3).permutation((np.arange(count) + 0.5) / count)
+    difficulty = np.random.default_rng(train_seed).permutation((np.arange(count) + 0.5) / count)
     episode_return = np.where(difficulty < success, 10.0, 0.0)
     return pd.DataFrame(
         {

@@ -1,0 +1,79 @@
+"""``gengap report``, ``gengap status`` and ``gengap compare``: they read files, play and train nothing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from search.findings import Bootstrap
+
+
+def add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study and how its intervals are formed."""
+    parser.add_argument("directory", type=Path, metavar="DIR", help="study directory, for example runs/maze-diversity")
+    _add_bootstrap(parser)
+
+
+def run_report(args: argparse.Namespace) -> dict[str, Any]:
+    """Write the report and say what it found."""
+    # Matplotlib and Jinja take a second to import; status and --help do without.
+    from search.report import MARKDOWN_FILE, NUMBERS_FILE, write_report
+    from search.study import read_json
+
+    page = write_report(args.directory, _bootstrap(args))
+    numbers = read_json(page.with_name(NUMBERS_FILE))
+    files = {"page": page, "markdown": page.with_name(MARKDOWN_FILE), "numbers": page.with_name(NUMBERS_FILE)}
+    print(f"{numbers['headline']}\n{numbers['explanation']}")
+    for name, path in files.items():
+        print(f"{name + ':':<10} {path}")
+    chosen = ("headline", "explanation", "effect_detected", "test_difference_of_ends", "gap_at_ends")
+    return {name: str(path) for name, path in files.items()} | {name: numbers[name] for name in chosen}
+
+
+def add_status_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study or run."""
+    parser.add_argument("directory", type=Path, metavar="DIR", help="directory of a study or of one run")
+
+
+def run_status(args: argparse.Namespace) -> dict[str, Any]:
+    """Say how far it is."""
+    from search.status import status, status_lines
+
+    value = status(args.directory)
+    print("\n".join(status_lines(value)))
+    return value
+
+
+def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
+    """The two sides."""
+    text = (
+        "study, folder of a trial, folder with evaluations.parquet, or an evaluation table; append :POLICY or, for a "
+        "study, :LEVELS (number of training levels) to pick one"
+    )
+    parser.add_argument("a", metavar="A", help=text)
+    parser.add_argument("b", metavar="B", help="the same; differences are B minus A")
+    _add_bootstrap(parser)
+
+
+def run_compare(args: argparse.Namespace) -> dict[str, Any]:
+    """Compare level by level and print one line per split."""
+    from search.compare import compare, compare_lines
+
+    value = compare(args.a, args.b, _bootstrap(args))
+    print("\n".join(compare_lines(value)))
+    return value
+
+
+def _add_bootstrap(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
+    parser.add_argument(
+        "--resamples", type=int, default=2000, metavar="N", help="bootstrap resamples per interval (default: 2000)"
+    )
+    parser.add_argument(
+        "--confidence", type=float, default=0.95, help="coverage of the intervals, 0 to 1 (default: %(default)s)"
+    )
+
+
+def _bootstrap(args: argparse.Namespace) -> Bootstrap:
+    return Bootstrap(seed=args.seed, num_resamples=args.resamples, confidence=args.confidence)

@@ -1,0 +1,97 @@
+"""Comparisons are paired by level and find a known difference; sides are studies, trials, tables or level counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from envs.errors import UsageError
+from metrics.table import EvaluationTable
+from search.compare import compare, compare_lines
+from search.findings import Bootstrap
+from tests.search.synthetic_study import NO_EFFECT, Truth, rows, write_study
+
+FEW = Bootstrap(num_resamples=300)
+
+
+@pytest.fixture(scope="module")
+def study_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("runs") / "maze")
+
+
+def only(value: dict[str, object], role: str, mode: str = "sampled") -> dict[str, object]:
+    (row,) = [r for r in value["comparisons"] if (r["role"], r["mode"]) == (role, mode)]  # type: ignore[attr-defined]
+    return row  # type: ignore[no-any-return]
+
+
+def test_the_difference_of_two_level_counts_is_the_true_one(study_dir: Path) -> None:
+    value = compare(f"{study_dir}:10", f"{study_dir}:1000", FEW)
+    row = only(value, "test")
+    truth = Truth()
+    assert row["difference"]["point"] == pytest.approx(10 * (truth.test[2] - truth.test[0]))  # type: ignore[index]
+    assert row["difference"]["low"] > 0  # type: ignore[index]
+    assert row["verdict"] == "B is better"
+    assert row["num_levels"] == 120
+    assert row["num_runs"] == {"a": 2, "b": 2}
+    json.dumps(value, allow_nan=False)
+
+
+def test_swapping_the_sides_turns_the_sign(study_dir: Path) -> None:
+    there = only(compare(f"{study_dir}:10", f"{study_dir}:1000", FEW), "test")
+    back = only(compare(f"{study_dir}:1000", f"{study_dir}:10", FEW), "test")
+    assert back["difference"]["point"] == pytest.approx(-there["difference"]["point"])  # type: ignore[index]
+    assert back["verdict"] == "A is better"
+    assert back["levels_better"] == {"a": there["levels_better"]["b"], "b": there["levels_better"]["a"]}  # type: ignore[index]
+
+
+def test_only_levels_that_both_played_count(study_dir: Path) -> None:
+    # Ten training levels against a thousand: 10 and 50 of them were played.
+    assert only(compare(f"{study_dir}:10", f"{study_dir}:1000", FEW), "train")["num_levels"] == 10
+
+
+def test_two_trials_by_folder(study_dir: Path) -> None:
+    folders = [study_dir / "trials" / f"levels-100-lr-{rate}-seed-0" for rate in ("0.0005", "0.001")]
+    row = only(compare(str(folders[0]), str(folders[1]), FEW), "validation")
+    assert (row["a"], row["b"]) == (folders[0].name, folders[1].name)
+    assert row["difference"]["point"] == pytest.approx(1.0)  # type: ignore[index]
+
+
+def test_two_studies_are_compared_at_every_common_level_count(study_dir: Path, tmp_path: Path) -> None:
+    other = write_study(tmp_path / "flat", NO_EFFECT)
+    value = compare(str(study_dir), str(other), FEW)
+    test = [row for row in value["comparisons"] if row["role"] == "test"]
+    assert [row["difference"]["point"] for row in test] == pytest.approx([1.0, -0.5, -3.0])
+    assert "at 1000 levels" in "\n".join(compare_lines(value))
+
+
+def test_tables_without_a_study(tmp_path: Path) -> None:
+    from metrics.protocol import Role
+
+    for name, success in (("a", 0.5), ("b", 0.5)):
+        EvaluationTable(rows(name, Role.VALIDATION, success)).write(tmp_path / f"{name}.parquet")
+    row = only(compare(str(tmp_path / "a.parquet"), f"{tmp_path / 'b.parquet'}:b", FEW), "validation")
+    assert row["difference"]["point"] == 0  # type: ignore[index]
+    assert row["verdict"] == "not resolved"
+    assert row["probability_b_is_better"]["point"] == 0.5  # type: ignore[index]
+
+
+def test_intervals_repeat_with_the_seed_and_change_with_it(study_dir: Path) -> None:
+    sides = (f"{study_dir}:10", f"{study_dir}:100")
+    assert compare(*sides, FEW) == compare(*sides, FEW)
+    assert compare(*sides, FEW) != compare(*sides, Bootstrap(seed=1, num_resamples=300))
+
+
+def test_wrong_use_is_answered(study_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Did you mean '1000'"):
+        compare(f"{study_dir}:100000", str(study_dir))
+    with pytest.raises(UsageError, match="does not exist"):
+        compare(str(tmp_path / "nothing"), str(study_dir))
+    with pytest.raises(UsageError, match="Both sides are"):
+        compare(f"{study_dir}:10", f"{study_dir}:10")
+    with pytest.raises(UsageError, match=r"neither study\.json nor evaluations\.parquet"):
+        compare(str(tmp_path), str(study_dir))
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(UsageError, match="no evaluation table"):
+        compare(str(tmp_path / "notes.txt"), str(study_dir))
