@@ -137,10 +137,10 @@ def read_manifest(path: Path) -> DatasetInfo:
             raise KeyError("format")
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(file, "is not a dataset manifest") from error
-    if version != SCHEMA_VERSION:
-        raise UsageError(f"{path} has schema version {version}; this version of gengap reads {SCHEMA_VERSION}.")
     if manifest.get("checksum") != manifest_checksum(manifest):
         raise _damaged(file, "does not match its own checksum")
+    if version != SCHEMA_VERSION:
+        raise UsageError(f"{path} has schema version {version}; this version of gengap reads {SCHEMA_VERSION}.")
     return _info(path, manifest)
 
 

@@ -105,13 +105,13 @@ class DatasetWriter:
             UsageError: If it does not fit the environment or is already there.
             RunError: If the disk is full; nothing is left behind.
         """
+        self._check_open()
         episode = canonical_episode(self.env, episode)
         key = (episode.level, episode.episode, episode.source, episode.seed, episode.policy_id)
         if key in self._keys:
             raise UsageError(
                 f"Episode {episode.episode} of level {episode.level} by {episode.source!r} was added twice."
             )
-        self._check_open()
         self._check_log_probs(episode)
         try:
             with disk_errors(self.path):

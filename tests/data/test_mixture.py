@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.dataset import Dataset
+from data.mixture import EPISODE_ORDERS, Mixture, RealisedMixture
+from envs.errors import UsageError
+from envs.spec import LevelSet
+from tests.data.helpers import PIXELS, TEXT, make_episode, write
+
+FEW = settings(max_examples=40, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Dataset]:
+    """Two sources; "large" has 20 levels x 5 episodes, "small" 8 levels x 2; odd lengths."""
+    place = tmp_path_factory.mktemp("mixture")
+    shapes = {"large": (20, 5), "small": (8, 2)}
+    return {
+        name: write(
+            place / name,
+            [
+                make_episode(level=level, episode=episode, length=1 + (7 * level + 3 * episode) % 11, source=name)
+                for level in range(num_levels)
+                for episode in range(num_episodes)
+            ],
+        )
+        for name, (num_levels, num_episodes) in shapes.items()
+    }
+
+
+def episodes_of(view: Dataset) -> set[tuple[Any, ...]]:
+    columns = (view.episodes[name].tolist() for name in ("source", "level", "episode"))
+    return set(zip(*columns, strict=True))
+
+
+@FEW
+@given(
+    order=st.sampled_from(EPISODE_ORDERS),
+    num_levels=st.integers(1, 20),
+    share=st.floats(0.01, 1.0),
+    weight=st.one_of(st.none(), st.floats(0.05, 0.95)),
+    seed=st.integers(0, 5),
+)
+def test_the_budget_is_exact_and_the_levels_are_the_lowest(
+    datasets: dict[str, Dataset], order: Any, num_levels: int, share: float, weight: float | None, seed: int
+) -> None:
+    weights = {} if weight is None else {"large": weight, "small": 1 - weight}
+    whole = Mixture(weights=weights, num_levels=num_levels).realise(datasets)
+    budget = max(1, round(share * len(whole.view)))
+    mixture = Mixture(weights=weights, num_levels=num_levels, max_transitions=budget, episode_order=order, seed=seed)
+    realised = mixture.realise(datasets)
+    assert len(realised.view) == sum(realised.group_sizes) == realised.report["num_transitions"] == budget
+    assert set(realised.view.levels.tolist()) <= set(range(num_levels))
+    assert whole.view.levels.tolist() == list(range(num_levels))
+    assert sum(source["transitions"] for source in realised.report["sources"].values()) == budget
+    assert sum(source["weight"] for source in realised.report["sources"].values()) == pytest.approx(1)
+    assert len(episodes_of(realised.view)) == realised.view.num_episodes
+
+
+@FEW
+@given(order=st.sampled_from(EPISODE_ORDERS), seed=st.integers(0, 3), data=st.data())
+def test_the_choice_does_not_depend_on_how_episodes_are_listed(
+    datasets: dict[str, Dataset], order: Any, seed: int, data: st.DataObject
+) -> None:
+    mixture = Mixture(max_transitions=100, episode_order=order, seed=seed)
+    large = datasets["large"]
+    listed = large.select(episodes=data.draw(st.permutations(range(large.num_episodes))))
+    assert mixture.realise({"x": listed}).view.fingerprint == mixture.realise({"x": large}).view.fingerprint
+
+
+@pytest.mark.parametrize("order", EPISODE_ORDERS)
+def test_a_larger_budget_keeps_what_a_smaller_one_chose(datasets: dict[str, Dataset], order: Any) -> None:
+    views = [
+        Mixture(max_transitions=budget, episode_order=order).realise({"x": datasets["large"]}).view
+        for budget in (50, 200, 400)
+    ]
+    for smaller, larger in pairwise(views):
+        assert episodes_of(smaller) <= episodes_of(larger)
+
+
+def test_stratified_takes_one_episode_of_each_level_before_a_second(datasets: dict[str, Dataset]) -> None:
+    view = Mixture(max_transitions=150).realise({"x": datasets["large"]}).view
+    counts = np.unique(view.episodes["level"], return_counts=True)[1]
+    assert len(counts) == 20
+    assert counts.max() - counts.min() <= 1
+
+
+def test_best_first_takes_the_highest_returns(datasets: dict[str, Dataset]) -> None:
+    large = datasets["large"]
+    view = Mixture(max_transitions=100, episode_order="best_first").realise({"x": large}).view
+    expected = np.sort(large.episodes["return"])[::-1]
+    count = view.num_episodes - 1  # the last one may be cut
+    np.testing.assert_allclose(view.episodes["return"][:count], expected[:count])
+
+
+def test_seeds_choose_differently(datasets: dict[str, Dataset]) -> None:
+    chosen = {
+        Mixture(max_transitions=100, episode_order="random", seed=seed).realise(datasets).view.fingerprint
+        for seed in range(5)
+    }
+    assert len(chosen) == 5
+
+
+def drawn_share(realised: RealisedMixture, source: str) -> float:
+    sampler = realised.sampler(1000, 0)
+    ids = np.concatenate([realised.view.batch(sampler.indices(step)).source_id for step in range(20)])
+    return float((ids == realised.view.sources.index(source)).mean())
+
+
+def test_without_weights_transitions_are_drawn_equally_often(datasets: dict[str, Dataset]) -> None:
+    realised = Mixture().realise(datasets)
+    assert realised.schedule is None
+    share = len(datasets["small"]) / sum(map(len, datasets.values()))
+    assert drawn_share(realised, "small") == pytest.approx(share, abs=0.02)
+    assert realised.report["sources"]["small"]["repetitions"] == pytest.approx(1)
+
+
+def test_what_a_source_lacks_of_its_share_comes_from_the_others(datasets: dict[str, Dataset]) -> None:
+    small = len(datasets["small"])
+    realised = Mixture(weights={"large": 0.3, "small": 0.7}, max_transitions=300).realise(datasets)
+    assert realised.group_sizes == (300 - small, small)
+    assert realised.weights == pytest.approx((0.3, 0.7))
+    assert drawn_share(realised, "small") == pytest.approx(0.7, abs=0.02)
+    assert realised.report["sources"]["small"]["repetitions"] == pytest.approx(0.7 / (small / 300))
+    assert realised.report["effective_levels"] < 20
+
+
+def test_a_repetition_cap_lowers_the_weight_and_the_report_says_so(datasets: dict[str, Dataset]) -> None:
+    weights = {"large": 0.1, "small": 0.9}
+    realised = Mixture(weights=weights, repetition_cap=2.0).realise(datasets)
+    small = realised.report["sources"]["small"]
+    assert small["repetitions"] == pytest.approx(2.0)
+    assert small["weight"] < 0.9
+    assert sum(realised.weights or ()) == pytest.approx(1)
+
+
+def test_a_source_without_weight_is_left_out(datasets: dict[str, Dataset]) -> None:
+    realised = Mixture(weights={"small": 1.0}).realise(datasets)
+    assert realised.view.sources == ("small",)
+
+
+def test_allowed_levels_come_before_their_number(datasets: dict[str, Dataset]) -> None:
+    allowed = LevelSet.of(PIXELS.name, [19, 4, 11, 500])
+    assert Mixture(levels=allowed).realise(datasets).view.levels.tolist() == [4, 11, 19]
+    with pytest.raises(UsageError, match="4 levels; the datasets hold 3"):
+        Mixture(levels=allowed, num_levels=4).realise(datasets)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"weights": {"large": 0.5, "small": 0.4}},
+        {"weights": {"large": 1.5, "small": -0.5}},
+        {"episode_order": "best"},
+        {"num_levels": 0},
+        {"max_transitions": 0},
+        {"repetition_cap": 0.5},
+    ],
+)
+def test_bad_fields_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        Mixture(**fields)
+
+
+def test_bad_data_is_refused(datasets: dict[str, Dataset], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Did you mean 'large'"):
+        Mixture(weights={"largo": 1.0}).realise(datasets)
+    with pytest.raises(UsageError, match="asks for 10000 transitions"):
+        Mixture(max_transitions=10_000).realise(datasets)
+    with pytest.raises(UsageError, match="no dataset"):
+        Mixture().realise({})
+    text = write(tmp_path / "text", [make_episode(TEXT)], TEXT)
+    with pytest.raises(UsageError, match="one view holds one environment"):
+        Mixture().realise({**datasets, "text": text})
