@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -14,6 +15,8 @@ from envs.seeding import derive_seed, rng_for
 Indices = npt.NDArray[np.int64]
 
 _ROUNDS = 8
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # SplitMix64's increment
+_BLOCK_STEPS = 64
 
 
 class SamplingSchedule(Protocol):
@@ -63,6 +66,7 @@ class BatchSampler:
         self.seed = seed
         self.schedule = schedule
         self._starts: Indices = np.concatenate([[0], np.cumsum(sizes)])  # [S + 1]
+        self._block: tuple[tuple[int, int, int], Indices] | None = None
 
     @property
     def num_items(self) -> int:
@@ -83,10 +87,21 @@ class BatchSampler:
         """
         chosen = rank_slice(self.batch_size, rank, world_size)
         if self.schedule is None:
-            positions = step * self.batch_size + np.arange(chosen.start, chosen.stop)
-            return shuffled(positions, self.num_items, self.seed)
+            return self._natural(step, chosen)
         drawn = self._weighted(step, self.schedule.weights(step))
         return drawn[chosen]
+
+    def _natural(self, step: int, chosen: slice) -> Indices:
+        """Computed for a block of steps at once, which costs little more than for one; the block is kept."""
+        block, row = divmod(step, _BLOCK_STEPS)
+        key = (block, chosen.start, chosen.stop)
+        if self._block is None or self._block[0] != key:
+            steps = block * _BLOCK_STEPS + np.arange(_BLOCK_STEPS)
+            positions = steps[:, None] * self.batch_size + np.arange(chosen.start, chosen.stop)
+            items = shuffled(positions.ravel(), self.num_items, self.seed).reshape(positions.shape)
+            self._block = (key, items)
+        indices: Indices = self._block[1][row].copy()
+        return indices
 
     def _weighted(self, step: int, weights: npt.NDArray[np.float64]) -> Indices:
         uniform = rng_for(self.seed, "batch", step).random((2, self.batch_size))
@@ -145,44 +160,45 @@ def rank_slice(batch_size: int, rank: int, world_size: int) -> slice:
 def shuffled(positions: Indices, num_items: int, seed: int) -> Indices:
     """The items at `positions` of an endless sequence of seeded permutations of 0 .. num_items - 1.
 
-    Each epoch is a Feistel network on the smallest sufficient number of bits, walked along its cycle until it falls
-    into the range (Black & Rogaway 2002, "Ciphers with Arbitrary Finite Domains"). It takes O(batch) time and no
-    memory, where a stored permutation of 25M transitions takes 200 MB and seconds at each epoch.
+    Each epoch is a generalized Feistel cipher on a grid of rows x columns that barely exceeds the range, walked along
+    its cycle until it falls into the range (Black & Rogaway 2002, "Ciphers with Arbitrary Finite Domains"). It takes
+    O(positions) time and no memory, where a stored permutation of 25M transitions takes 200 MB and seconds per epoch.
 
     Args:
-        positions: [B] ascending positions from 0.
+        positions: [n] positions from 0, in any order.
         num_items: N, the length of one epoch.
         seed: The experiment seed.
     """
     epochs, within = np.divmod(positions, num_items)
     items = np.empty_like(within)
-    for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+    for epoch in np.unique(epochs).tolist():
         chosen = epochs == epoch
         items[chosen] = _permute(within[chosen], num_items, derive_seed(seed, "epoch", epoch))
     return items
 
 
 def _permute(items: Indices, num_items: int, key: int) -> Indices:
-    bits = max(num_items - 1, 1).bit_length()
-    round_keys = np.random.Generator(np.random.PCG64(key)).integers(0, 2**63, size=_ROUNDS, dtype=np.uint64)
+    round_keys = mix_bits(np.uint64(key) + np.arange(1, _ROUNDS + 1, dtype=np.uint64) * _GOLDEN)
     values = items.astype(np.uint64)
     outside = np.arange(len(items))
     while len(outside):
-        values[outside] = _feistel(values[outside], bits, round_keys)
+        values[outside] = _feistel(values[outside], num_items, round_keys)
         outside = outside[values[outside] >= num_items]
     return values.astype(np.int64)
 
 
-def _feistel(values: npt.NDArray[np.uint64], bits: int, round_keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """A bijection of the `bits`-bit numbers; the two halves swap widths in each round, so odd widths work too."""
-    left_bits, right_bits = np.uint64(bits // 2), np.uint64(bits - bits // 2)
-    one = np.uint64(1)
-    for key in round_keys:
-        left, right = values >> right_bits, values & ((one << right_bits) - one)
-        mixed = (left ^ mix_bits(right ^ key)) & ((one << left_bits) - one)
-        values = (right << left_bits) | mixed
-        left_bits, right_bits = right_bits, left_bits
-    return values
+def _feistel(
+    values: npt.NDArray[np.uint64], num_items: int, round_keys: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.uint64]:
+    """A bijection of 0 .. rows * columns - 1, the smallest near-square grid with `num_items` cells."""
+    num_columns = np.uint64(math.isqrt(num_items - 1) + 1)
+    num_rows = np.uint64(-(-num_items // int(num_columns)))
+    row, column = np.divmod(values, num_columns)
+    for row_key, column_key in round_keys.reshape(-1, 2):
+        row = (row + mix_bits(column + row_key)) % num_rows
+        column = (column + mix_bits(row + column_key)) % num_columns
+    cell: npt.NDArray[np.uint64] = row * num_columns + column
+    return cell
 
 
 def mix_bits(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
