@@ -33,8 +33,10 @@ class PolicyInput:
 class Policy(Protocol):
     """Maps observations to log-probabilities; `rollout.py` alone applies mode, temperature and sampling."""
 
-    policy_id: str
-    """Identifies parameters and settings; recorded with every episode."""
+    @property
+    def policy_id(self) -> str:
+        """Identifies parameters and settings; recorded with every episode."""
+        ...
 
     def act(self, inputs: PolicyInput) -> npt.NDArray[np.float32]:
         """Log-probabilities [B, A]; -inf beyond a row's candidates."""

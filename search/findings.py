@@ -54,14 +54,14 @@ def level_scores(
     table: EvaluationTable, role: Role, mode: ActionMode, metric: str, policies: Sequence[str]
 ) -> LevelScores | None:
     """Mean of `metric` over the episodes of each policy on each level they share; None if nothing was played."""
-    rows = table.where(role=role.value, mode=mode, policy=list(policies))
-    played = rows.frame.drop_duplicates(["policy", "train_seed", "level"])
-    runs = len(played.drop_duplicates(["policy", "train_seed"]))
-    per_level = played.groupby("level", sort=True).size()
-    shared = per_level[per_level == runs].index.to_numpy(np.int64)
-    if not len(shared):
+    frame = table.frame
+    rows = frame[(frame["role"] == role.value) & (frame["mode"] == mode) & frame["policy"].isin(list(policies))]
+    if rows.empty:
         return None
-    return LevelScores(rows.where(level=shared.tolist()).scores(role, mode, metric=metric), shared)
+    grid = rows.pivot_table(index=["policy", "train_seed"], columns="level", values=metric, sort=True).dropna(axis=1)
+    if grid.empty:
+        return None
+    return LevelScores(grid.to_numpy(np.float64), grid.columns.to_numpy(np.int64))
 
 
 def build_findings(study: Study, bootstrap: Bootstrap | None = None) -> dict[str, Any]:
@@ -196,8 +196,8 @@ def _other_policies(study: Study, mode: ActionMode, bootstrap: Bootstrap) -> lis
 
 
 def _per_level(study: Study, choices: Sequence[Choice], role: Role, mode: ActionMode) -> dict[str, Any] | None:
-    """Mean raw return over seeds, rows being level counts and columns held-out levels."""
-    rows = {c.num_levels: level_scores(study.table, role, mode, RAW, c.policies) for c in choices}
+    """Mean normalized return over seeds, rows being level counts and columns held-out levels."""
+    rows = {c.num_levels: level_scores(study.table, role, mode, NORMALIZED, c.policies) for c in choices}
     played = {count: scores for count, scores in rows.items() if scores is not None}
     if not played:
         return None
@@ -205,7 +205,7 @@ def _per_level(study: Study, choices: Sequence[Choice], role: Role, mode: Action
     return {
         "levels": shared,
         "num_levels": list(played),
-        "returns": [s.values[:, np.isin(s.levels, shared)].mean(axis=0).tolist() for s in played.values()],
+        "normalized": [s.values[:, np.isin(s.levels, shared)].mean(axis=0).tolist() for s in played.values()],
     }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from actors.env_actor import RANDOM, policy_of_checkpoint
 from actors.evaluate import evaluate_on_pool
 from data.files import atomic_write_json
 from envs.console import Progress, say
@@ -83,11 +84,12 @@ class Judge:
         )
         table = evaluate_on_pool(
             self._pool,
-            policy.checkpoint,
+            RANDOM if policy.checkpoint is None else policy_of_checkpoint(policy.checkpoint),
             protocol,
             roles=roles,
             seed=self._config.experiment.seed,
             permit=permit,
+            num_envs=judge.num_envs,
             policy_name=policy.name,
             train_seed=policy.train_seed,
             extra=policy.columns,

@@ -12,7 +12,7 @@ from search.headline import interval_text
 Findings = Mapping[str, Any]
 SPLITS = {
     Role.TRAIN.value: "train",
-    Role.TRAIN_HELDOUT.value: "train, held out",
+    Role.TRAIN_HELDOUT.value: "train (held out)",
     Role.VALIDATION.value: "validation",
     Role.TEST.value: "test",
 }
@@ -55,13 +55,14 @@ def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]
         modes_section(findings),
         Section(
             title="Level by level",
-            note="Mean return over train seeds on each held-out level, levels sorted by their mean over all rows.",
+            note="Mean normalized return over train seeds on each held-out level, hardest levels first.",
             pictures=[name for name in pictures if name.startswith("levels_")],
         ),
         Section(
             title="Training curves",
-            note="Normalized return of the selected configurations on training levels and on validation levels.",
-            pictures=[name for name in pictures if name == "curves"],
+            note="Normalized return of the selected configurations on training and validation levels while they learned; "
+            "the line is the mean over train seeds, the band spans them.",
+            pictures=[name for name in pictures if name.startswith("curves_")],
         ),
         selection_section(findings),
         ledger_section(findings),
@@ -149,8 +150,9 @@ def modes_section(findings: Findings) -> Section:
 def selection_section(findings: Findings) -> Section:
     """What was selected, by which rule, and what it could see."""
     selection = findings["selection"]
-    seen = ", ".join(SPLITS[role] for role in selection["visible_roles"])
-    hidden = ", ".join(text for role, text in SPLITS.items() if role not in selection["visible_roles"]) or "nothing"
+    played = [role for role in SPLITS if role in played_roles(findings) or role == Role.TEST.value]
+    seen = ", ".join(SPLITS[role] for role in played if role in selection["visible_roles"])
+    hidden = ", ".join(SPLITS[role] for role in played if role not in selection["visible_roles"]) or "nothing"
     rows = [
         [f"{c['num_levels']:,}", c["config_id"], ", ".join(c["policies"]), f"{c['score']:.3f}", c["reason"]]
         for c in selection["choices"]
@@ -172,7 +174,7 @@ def ledger_section(findings: Findings) -> Section:
     repeated = sum(bool(record.get("repeated")) for record in records)
     rows = [
         [
-            str(record.get("issued_at", "")),
+            time_text(str(record.get("issued_at", ""))),
             str(record["policy_id"]),
             str(record["rule"]),
             str(record["reason"]),
@@ -247,6 +249,11 @@ def played_roles(findings: Findings) -> list[str]:
 def count_text(value: int | None) -> str:
     """``"20,000"``, or a dash."""
     return MISSING if value is None else f"{value:,}"
+
+
+def time_text(timestamp: str) -> str:
+    """``"2026-01-02 03:04:05 UTC"`` for ISO 8601 in UTC; anything else as it is."""
+    return timestamp.removesuffix("+00:00").replace("T", " ") + " UTC" if timestamp.endswith("+00:00") else timestamp
 
 
 def _cells(returns: Mapping[str, Any], findings: Findings) -> list[str]:
