@@ -42,7 +42,7 @@ CELL_PIXELS = 4
 NUM_LEVELS = 2**31 - 1
 _CACHED_LEVELS = 4096
 
-_ITEM_COLORS = np.array([[230, 60, 60], [240, 200, 40], [60, 200, 90], [70, 120, 240]], dtype=np.uint8)
+_ITEM_COLORS = np.array([[60, 200, 90], [240, 200, 40], [230, 60, 60], [70, 120, 240]], dtype=np.uint8)
 """By what remains: the goal is green whatever the chain's length, the item before it yellow, the one before red."""
 _DISTRACTOR_COLORS = np.array(
     [[150, 80, 160], [90, 160, 170], [200, 120, 60], [120, 120, 220], [170, 170, 90], [200, 110, 150]], dtype=np.uint8
@@ -160,7 +160,8 @@ def theme_colors(theme: int) -> npt.NDArray[np.uint8]:
 
 def item_colors(remaining: npt.NDArray[np.int64] | Sequence[int]) -> npt.NDArray[np.uint8]:
     """Colors [n, 3] of items by their place counted from the end of the chain (1: the goal)."""
-    return _ITEM_COLORS[[2, 1, 0, 3]][np.asarray(remaining) - 1]
+    colors: npt.NDArray[np.uint8] = _ITEM_COLORS[np.asarray(remaining) - 1]
+    return colors
 
 
 def cell_pixels(size: int) -> npt.NDArray[np.int64]:

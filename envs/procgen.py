@@ -67,6 +67,9 @@ class ProcgenVectorEnv(LevelVectorEnv):
     The engine shows the next episode's first frame together with the end flag, so the frame after the last action is
     never seen: a slot that ended returns the last frame it did show, and `final_observation_known` is False.
 
+    An end in the very step of the step limit is a truncation unless the level was completed in it; the engine does not
+    tell a death there apart.
+
     Args:
         game: One of the 16 games.
         mode: ``"easy"`` or ``"hard"``.
@@ -133,9 +136,7 @@ class ProcgenVectorEnv(LevelVectorEnv):
     def load_state(self, index: int, state: bytes) -> None:
         """Continue a saved episode in a slot, of this environment or of another one of the same game and mode."""
         self._levels[index], self._steps[index] = np.frombuffer(state, dtype="<i4", count=2)
-        active = self._active.copy()
-        active[index] = True
-        self._active = active
+        self._active[index] = True
         self._engine.call_c_func("set_state", index, state[_COUNTER_BYTES:], len(state) - _COUNTER_BYTES)
         self._frames_are_stale = True
 
@@ -163,7 +164,7 @@ def native_engine(
     Raises:
         UsageError: Where Procgen cannot run on this machine.
     """
-    return _engine_class()(
+    return engine_class()(
         num=num,
         env_name=game,
         distribution_mode=mode,
@@ -174,7 +175,12 @@ def native_engine(
     )
 
 
-def _engine_class() -> Any:
+def engine_class() -> Any:
+    """Procgen's gym3 class, imported without `gym`'s banner.
+
+    Raises:
+        UsageError: Where Procgen cannot run on this machine.
+    """
     if not (sys.platform == "linux" and platform.machine() == "x86_64"):
         raise UsageError(
             f"Procgen runs on Linux x86-64 only; this machine is {sys.platform} {platform.machine()}. "

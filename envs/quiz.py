@@ -142,4 +142,5 @@ class QuizVectorEnv(LevelVectorEnv):
         self._candidates[slot] = encode_texts(offered)
 
     def _observe(self) -> Observations:
-        return {"page": tuple(self._pages), "candidates": tuple(self._candidates)}
+        columns = {"page": self._pages, "candidates": self._candidates}
+        return {name: tuple(row.copy() for row in rows) for name, rows in columns.items()}

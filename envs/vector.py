@@ -94,10 +94,9 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
         slots = np.flatnonzero(mask)
         self._levels[slots] = levels[slots]
         self._steps[slots] = 0
-        # Replaced, never written in place: `infos` of earlier steps hold the old mask.
         self._active = self._active | mask
         self._start(slots)
-        return self._observe(), {"active": self._active, "levels": self._levels.copy()}
+        return self._observe(), {"active": self._active.copy(), "levels": self._levels.copy()}
 
     def step(self, actions: Actions) -> Step:
         """Play one step in every running slot.
@@ -124,7 +123,7 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
         ended = terminated | truncated
         self._active = active & ~ended
         known = ended if self.task.final_observation_known else np.zeros_like(ended)
-        infos = {"active": self._active, "final_observation_known": known}
+        infos = {"active": self._active.copy(), "final_observation_known": known}
         return self._observe(), rewards, terminated, truncated, infos
 
     def _check_actions(self, actions: npt.ArrayLike) -> Actions:
