@@ -63,6 +63,7 @@ class InlineEvaluation:
             roles=share.roles,
             seed=self._config.seed,
             num_envs=self._config.evaluation.num_envs,
+            train_seed=self._config.seed,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -84,6 +85,7 @@ def run_inline(
         result = run_loop(
             config, both, run_dir=run_dir, context=context, resume_from=resume_from, evaluate=evaluate, data=data
         )
+    result = dataclasses.replace(result, wandb_url=local.url)
     atomic_write_json(run_dir / RESULT, result.to_json())
     return result
 

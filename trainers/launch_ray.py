@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from collections.abc import Mapping
@@ -73,8 +74,7 @@ def run_distributed(
         tail.forward()
     tail.forward()
     fit.raise_failure()
-    result = read_json(run_dir / RESULT)
-    return TrainResult(**{**result, "last": Path(result["last"]), "best": Path(result["best"])})
+    return TrainResult.from_json(read_json(run_dir / RESULT))
 
 
 def worker(settings: Mapping[str, Any]) -> None:
@@ -107,8 +107,8 @@ def worker(settings: Mapping[str, Any]) -> None:
             result = train(config, reporter, run_dir=run_dir, context=context, resume_from=resume_from, data=data)
     finally:
         reporter.close()
-    if context.is_first:
-        atomic_write_json(run_dir / RESULT, result.to_json())
+    if local is not None:
+        atomic_write_json(run_dir / RESULT, dataclasses.replace(result, wandb_url=local.url).to_json())
 
 
 class _Fit:

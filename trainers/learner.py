@@ -12,7 +12,7 @@ from trainers.distributed import WorkerContext, sum_over_workers, wrap
 from trainers.optim import build_optimizer, learning_rate_at, set_learning_rate
 from trainers.precision import autocast, place
 
-_COUNT = "steps"
+_COUNT = "#steps"
 
 
 class Learner:
@@ -61,8 +61,8 @@ class LossMeter:
     def add(self, losses: dict[str, Tensor]) -> None:
         """Count one step of this worker."""
         one = torch.ones((), dtype=torch.float64, device=self._context.device)
-        row = torch.stack([loss.to(torch.float64) for loss in losses.values()] + [one])
-        self._names = tuple(losses)
+        self._names = tuple(sorted(losses))
+        row = torch.stack([*(losses[name].to(torch.float64) for name in self._names), one])
         self._sums = row if self._sums is None else self._sums + row
 
     def sums(self) -> dict[str, float]:
@@ -75,7 +75,7 @@ class LossMeter:
     def load(self, sums: dict[str, float]) -> None:
         """Go on from saved `sums`; the first worker carries them, so that they count once."""
         if sums and self._context.is_first:
-            self._names = tuple(name for name in sums if name != _COUNT)
+            self._names = tuple(sorted(name for name in sums if name != _COUNT))
             values = [sums[name] for name in (*self._names, _COUNT)]
             self._sums = torch.tensor(values, dtype=torch.float64, device=self._context.device)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,17 @@ class TrainResult:
     data: dict[str, Any]
     """The realised mixture."""
     wall_s: float
+    wandb_url: str = ""
+    """Address of the run's page, if it is online."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with paths as texts."""
         return {**vars(self), "last": str(self.last), "best": str(self.best)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TrainResult:
+        """The inverse of `to_json`."""
+        return cls(**{**value, "last": Path(value["last"]), "best": Path(value["best"])})
 
 
 def train(

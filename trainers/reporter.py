@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from envs.errors import UsageError
 from metrics.loggers import Logger
+from metrics.wandb_logger import WandbLogger
 from trainers.checkpoint import write_pointer
 
 WORST = -1e9
@@ -52,6 +53,13 @@ class LocalReporter:
     """Rows go to a logger; evaluations are in those rows already."""
 
     logger: Logger
+    tracker: WandbLogger | None = None
+    """The one among the loggers that may have a page."""
+
+    @property
+    def url(self) -> str:
+        """Address of the run's page, or an empty text."""
+        return (self.tracker.url if self.tracker else None) or ""
 
     def log(self, learner_step: int, values: Mapping[str, float]) -> None:
         """One row."""

@@ -25,6 +25,8 @@ from trainers.config import ExperimentConfig
 from trainers.reporter import LocalReporter
 from trainers.version import code_version
 
+HOW_NOT_WHAT = ("train.num_workers", "train.threads_per_worker", "train.use_gpu", "tracking.")
+"""Fields that a resumed run may change: they do not change what is learned."""
 CONFIG, RUN, METRICS, RESULT = "config.json", "run.json", "metrics.jsonl", "result.json"
 
 
@@ -79,9 +81,10 @@ def open_reporter(
         loggers.append(ConsoleLogger(show=_is_headline))
     if config.tracking.tensorboard:
         loggers.append(TensorBoardLogger(run_dir / "tensorboard", resume_from=step))
-    if config.tracking.wandb != "disabled":
-        loggers.append(_wandb(config, run_dir, data, group))
-    return LocalReporter(MultiLogger(loggers))
+    tracker = None if config.tracking.wandb == "disabled" else _wandb(config, run_dir, data, group)
+    if tracker is not None:
+        loggers.append(tracker)
+    return LocalReporter(MultiLogger(loggers), tracker)
 
 
 def experiment_json(config: ExperimentConfig) -> dict[str, Any]:
@@ -125,6 +128,7 @@ def _new_run_id(config: ExperimentConfig) -> str:
 def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], run_dir: Path) -> None:
     before, now = _flat(found), _flat(wanted)
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    changed = [name for name in changed if not name.startswith(HOW_NOT_WHAT)]
     if changed:
         name = changed[0]
         others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""

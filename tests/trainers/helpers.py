@@ -8,13 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from safetensors.torch import load_file
 
 from data.dataset import Dataset
 from data.episode import Episode
 from data.writer import DatasetWriter
 from envs.grid import VARIANTS, GridConfig, make_level, make_spec, move, optimal_actions, render
 from envs.seeding import rng_for
+from envs.spec import EnvSpec
+from envs.text import encode_text, encode_texts
+from metrics.loggers import JsonLinesLogger
+from trainers.batches import TensorBatch
 from trainers.config import DataConfig, EvaluationConfig, ExperimentConfig, NetworkConfig, TrackingConfig, TrainConfig
+from trainers.distributed import WorkerContext
+from trainers.loop import train
+from trainers.networks import collate
+from trainers.reporter import LocalReporter, NullReporter
 
 GRID = VARIANTS["grid/default"]
 
@@ -70,3 +80,53 @@ def grid_experiment(dataset: Path, **changes: Any) -> ExperimentConfig:
         tracking=TrackingConfig(wandb="disabled"),
     )
     return dataclasses.replace(experiment, **{name: value for name, value in changes.items() if name not in own})
+
+
+def random_batch(spec: EnvSpec, size: int, seed: int = 0) -> TensorBatch:
+    """Transitions of noise that fit the spec; texts are letters, candidates vary in number."""
+    rng = np.random.default_rng(seed)
+    observations: dict[str, Any] = {}
+    counts = np.full(size, spec.num_actions)
+    for name, column in spec.observation_columns.items():
+        if name == spec.candidate_column:
+            counts = rng.integers(2, spec.num_actions + 1, size=size)
+            observations[name] = tuple(encode_texts([_word(rng) for _ in range(count)]) for count in counts)
+        elif column.ragged:
+            observations[name] = tuple(encode_text(_word(rng)) for _ in range(size))
+        else:
+            observations[name] = rng.integers(0, 256, size=(size, *column.shape)).astype(column.dtype)
+    return TensorBatch(
+        observations=collate(observations),
+        actions=torch.from_numpy(rng.integers(0, counts)),
+        rewards=torch.from_numpy(rng.random(size, dtype=np.float32)),
+        terminated=torch.zeros(size, dtype=torch.bool),
+        truncated=torch.zeros(size, dtype=torch.bool),
+        next_observations=collate(observations),
+        successor_known=torch.ones(size, dtype=torch.bool),
+    )
+
+
+def _word(rng: np.random.Generator) -> str:
+    return "".join(rng.choice(list("abcdefgh "), size=12))
+
+
+def final_parameters(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return load_file(checkpoint / "model.safetensors")
+
+
+def without_perf(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without what depends on the clock."""
+    return [{name: value for name, value in row.items() if "/perf/" not in name} for row in history]
+
+
+def two_rank_worker(rank: int, rendezvous: str, config: ExperimentConfig, run_dir: Path) -> None:
+    """One of two processes that train together over gloo, without Ray."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
+    run_dir.mkdir(exist_ok=True)
+    reporter = LocalReporter(JsonLinesLogger(run_dir / "metrics.jsonl")) if rank == 0 else NullReporter()
+    try:
+        train(config, reporter, run_dir=run_dir, context=WorkerContext(rank=rank, world_size=2))
+    finally:
+        reporter.close()
+        torch.distributed.destroy_process_group()
