@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from actors.env_actor import RANDOM, policy_of_checkpoint
 from actors.evaluate import evaluate_on_pool
 from data.files import atomic_write_json
 from envs.console import Progress, say
@@ -20,7 +19,7 @@ from metrics.table import EvaluationTable
 from search.config import SweepConfig
 from search.phases import StudyPolicy
 from search.selection import Selection, select_configurations
-from search.study import EVALUATIONS_FILE, LEDGER_FILE, SELECTION_FILE
+from search.study import EVALUATIONS_FILE, LEDGER_FILE, RANDOM_POLICY, SELECTION_FILE
 
 EVALUATIONS_FOLDER = "evaluations"
 OPEN_ROLES = (Role.TRAIN, Role.VALIDATION)
@@ -84,7 +83,7 @@ class Judge:
         )
         table = evaluate_on_pool(
             self._pool,
-            RANDOM if policy.checkpoint is None else policy_of_checkpoint(policy.checkpoint),
+            policy.checkpoint or RANDOM_POLICY,
             protocol,
             roles=roles,
             seed=self._config.experiment.seed,
