@@ -18,6 +18,7 @@ from search.report_sections import MISSING, REPEATED, Section, time_text
 
 TEMPLATE = "report.html.j2"
 _NUMBER = re.compile(r"[+-]?[\d.,]+( \[.*\])?( s)?")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _INTERVAL = re.compile(r"(?P<point>[+-]?\d[\d.,]*) (?P<ends>\[[^\]]*\])")
 
 
@@ -62,7 +63,9 @@ def cell(text: str) -> Markup:
 
 
 def cell_class(text: str) -> str:
-    """``"number"`` for what lines up at the right."""
+    """``"number"`` or ``"time"`` for what is never broken into lines."""
+    if _TIME.fullmatch(text):
+        return "time"
     return "number" if text == MISSING or _NUMBER.fullmatch(text) else ""
 
 

@@ -60,8 +60,8 @@ def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]
         ),
         Section(
             title="Training curves",
-            note="Normalized return of the selected configurations on training and validation levels while they learned; "
-            "the line is the mean over train seeds, the band spans them.",
+            note="Normalized return of the selected configurations while they learned; the line is the mean over train "
+            "seeds, the band spans them.",
             pictures=[name for name in pictures if name.startswith("curves_")],
         ),
         selection_section(findings),
@@ -174,7 +174,7 @@ def ledger_section(findings: Findings) -> Section:
     repeated = sum(bool(record.get("repeated")) for record in records)
     rows = [
         [
-            time_text(str(record.get("issued_at", ""))),
+            time_text(str(record.get("issued_at", ""))).removesuffix(" UTC"),
             str(record["policy_id"]),
             str(record["rule"]),
             str(record["reason"]),
