@@ -90,7 +90,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Same shape as ``maps`` [B, C, H, W]."""
-        return maps + self.second(F.relu(self.first(F.relu(maps))))
+        return maps + self.second(F.relu(self.first(F.relu(maps)), inplace=True))
 
 
 class ImpalaEncoder(nn.Module):

@@ -1,0 +1,187 @@
+"""Turn a finished online run into an expert: weights, measured returns, learning curve.
+
+``python -m trainers.experts.publish RUN NAME --command "gengap train ..."`` writes ``NAME.safetensors`` and
+``NAME.json`` into this folder and the curve into ``docs/figures/``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+
+from actors.policy import Policy, RandomPolicy
+from actors.rollout import play
+from data.files import atomic_write_json
+from envs.registry import make_spec, make_vec
+from envs.seeding import rng_for
+from envs.spec import EnvSpec, LevelSet
+from metrics import plots, statistics
+from metrics.history import read_history
+from metrics.ledger import Ledger, Permit, check_permit
+from metrics.protocol import ActionMode, EvaluationProtocol, Role, strict
+from trainers.checkpoint import policy_id
+from trainers.config import NetworkConfig
+from trainers.experts import FOLDER, load_expert
+from trainers.experts.reference import REFERENCE
+from trainers.networks import build_policy_network
+
+_SEED = 0
+_WINDOW_STEPS = 50_000  # environment steps over which the curve is averaged
+Scores = npt.NDArray[np.float64]
+
+
+def write_weights(run_dir: Path, name: str, folder: Path = FOLDER) -> dict[str, Any]:
+    """Write ``<name>.safetensors`` in float16 and a ``<name>.json`` that `load_expert` can read.
+
+    Returns:
+        What the JSON file holds.
+    """
+    checkpoint = run_dir / "checkpoints" / "last"
+    description = json.loads((checkpoint / "policy.json").read_text())
+    config = json.loads((checkpoint / "config.json").read_text())
+    state = json.loads((checkpoint / "state.json").read_text())
+    prefix = description["prefix"]
+    tensors = {
+        key.removeprefix(prefix): tensor.to(torch.float16)
+        for key, tensor in load_file(checkpoint / "model.safetensors").items()
+        if key.startswith(prefix)
+    }
+    save_file(tensors, folder / f"{name}.safetensors")
+    network = build_policy_network(EnvSpec.from_json(description["env"]), NetworkConfig(**description["network"]))
+    network.load_state_dict(tensors)
+    provenance = {
+        "name": name,
+        "license": "MIT",
+        "policy_id": policy_id(network),
+        "env_spec": description["env"],
+        "network": description["network"],
+        "num_parameters": sum(tensor.numel() for tensor in tensors.values()),
+        "training": {
+            "algorithm": "PPO",
+            "levels": f"0..{config['num_levels'] - 1}",
+            "env_steps": state["progress"]["env_steps"],
+            "learner_steps": state["learner_step"],
+            "wall_s": round(state["progress"]["elapsed_s"]),
+            "seed": config["seed"],
+            "config": {key: value for key, value in config.items() if key != "tracking"},
+        },
+    }
+    atomic_write_json(folder / f"{name}.json", provenance)
+    return provenance
+
+
+def measure(policy: Policy, protocol: EvaluationProtocol, permit: Permit | None, num_envs: int = 64) -> dict[str, Any]:
+    """Raw returns on training and test levels, with 95 % intervals over levels.
+
+    Args:
+        policy: Plays.
+        protocol: Which levels, how often, in which modes.
+        permit: For the test levels.
+        num_envs: Slots.
+
+    Returns:
+        Mode -> "train", "test" and "gap", each with point, low and high.
+    """
+    check_permit(Role.TEST, permit, policy.policy_id)
+    env = make_vec(protocol.env, num_envs)
+    measured: dict[str, Any] = {}
+    for mode in protocol.modes:
+        train, test = (_level_means(env, policy, protocol, role, mode) for role in (Role.TRAIN, Role.TEST))
+        intervals = {
+            "train": statistics.level_bootstrap(train, statistics.mean, rng_for(_SEED, "train", mode)),
+            "test": statistics.level_bootstrap(test, statistics.mean, rng_for(_SEED, "test", mode)),
+            "gap": statistics.gap_interval(train, test, rng_for(_SEED, "gap", mode)),
+        }
+        measured[mode] = {key: _rounded(interval) for key, interval in intervals.items()}
+    env.close()
+    return measured
+
+
+def _level_means(env: Any, policy: Policy, protocol: EvaluationProtocol, role: Role, mode: ActionMode) -> Scores:
+    split = protocol.split(role)
+    returns: dict[int, list[float]] = {}
+    for result in play(env, policy, split.jobs(mode), seed=_SEED, mode=mode):
+        returns.setdefault(result.level, []).append(result.episode_return)
+    return np.array([[np.mean(returns[level]) for level in split.levels]])  # [1, L]
+
+
+def _rounded(interval: statistics.Interval) -> dict[str, float]:
+    return {key: round(getattr(interval, key), 3) for key in ("point", "low", "high")}
+
+
+def draw_curve(run_dir: Path, name: str, measured: dict[str, Any], figures: Path) -> list[Path]:
+    """The return of the training episodes against environment steps, averaged over windows of 50,000 steps."""
+    rows = [row for row in read_history(run_dir / "metrics.jsonl") if "train/episode/return_mean" in row]
+    windows = np.array([row["env_steps"] // _WINDOW_STEPS for row in rows])
+    counts = np.array([row["train/episode/count"] for row in rows])
+    returns = np.array([row["train/episode/return_mean"] for row in rows])
+    kept = np.unique(windows)
+    means = [float(np.average(returns[windows == window], weights=counts[windows == window])) for window in kept]
+    steps = [(float(window) + 0.5) * _WINDOW_STEPS / 1e6 for window in kept]
+    ends = [steps[0], steps[-1]]
+    series: dict[str, dict[str, list[float]]] = {"training episodes (sampled actions)": {"x": steps, "mean": means}}
+    for role in ("train", "test"):
+        interval = measured["sampled"][role]
+        series[role] = {"x": ends} | {
+            key: [interval[source]] * 2 for key, source in (("mean", "point"), ("low", "low"), ("high", "high"))
+        }
+    figure = plots.curves(
+        series, title=f"PPO on {name}", xlabel="million environment steps", ylabel="raw episode return"
+    )
+    return plots.save(figure, figures / f"ppo_{name}")
+
+
+def publish(run_dir: Path, name: str, command: str, note: str, num_test: int, folder: Path, figures: Path) -> None:
+    """Everything at once; the measured policy is the one that was written, float16 rounding included."""
+    provenance = write_weights(run_dir, name, folder)
+    policy = load_expert(name, folder)
+    spec = make_spec(policy.spec.name)
+    levels = LevelSet.range(spec.name, 0, provenance["training"]["config"]["num_levels"])
+    protocol = strict(spec, levels, num_test=num_test, episodes_per_level=2, modes=("sampled", "greedy"))
+    ledger = Ledger(run_dir / "ledger.jsonl")
+    permit = ledger.issue(policy.policy_id, name, levels.fingerprint, "last", "The only policy of this run.")
+    measured = measure(policy, protocol, permit)
+    random = RandomPolicy(spec)
+    permit = ledger.issue(random.policy_id, "random", levels.fingerprint, "baseline", "The level of chance.")
+    chance = measure(random, strict(spec, levels, num_test=num_test), permit)
+    atomic_write_json(
+        folder / f"{name}.json",
+        {
+            **provenance,
+            "command": command,
+            "note": note,
+            "num_levels_measured": {"train": len(levels), "test": num_test},
+            "test_levels": f"2000000..{2_000_000 + num_test - 1}",
+            "episodes_per_level": {"sampled": 2, "greedy": 1},
+            "returns": measured,
+            "returns_of_random_actions": chance["sampled"],
+            "reference": REFERENCE.get(name),
+        },
+    )
+    draw_curve(run_dir, name, measured, figures)
+
+
+def main() -> None:
+    """The command of the module docstring."""
+    parser = argparse.ArgumentParser(description="Publish the policy of a finished online run.")
+    parser.add_argument("run", type=Path, help="directory of the run")
+    parser.add_argument("name", help="name of the expert, for example starpilot")
+    parser.add_argument("--command", default="", help="the command that trained it")
+    parser.add_argument("--note", default="", help="what a reader should know")
+    parser.add_argument("--num-test", type=int, default=400, help="test levels, from 2,000,000 up")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the weights go")
+    parser.add_argument("--figures", type=Path, default=Path("docs/figures"), help="where the curve goes")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    publish(args.run, args.name, args.command, args.note, args.num_test, args.folder, args.figures)
+
+
+if __name__ == "__main__":
+    main()
