@@ -128,10 +128,10 @@ class Dataset:
         """
         kept = ("level", "episode", "seed", "length", "return", "terminated", "truncated", "final_observation_known")
         return {
-            **{name: self._view[name] for name in kept},
+            **{name: self._view[name].copy() for name in kept},
             "source": self._names("source"),
             "policy_id": self._names("policy"),
-            "checksum": self._view["checksum"],
+            "checksum": self._view["checksum"].copy(),
         }
 
     @property
@@ -219,7 +219,7 @@ class Dataset:
             terminated=last & view["terminated"],
             truncated=last & view["truncated"],
             behavior_logp=self._steps("behavior_logp", store, step),
-            level=view["level"],
+            level=view["level"].copy(),
             source_id=self._source_ids[position],
             timestep=timestep,
             behavior_log_probs=self._steps("behavior_log_probs", store, step) if self._has_log_probs else None,
