@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/maze-diversity
-BENCHES := $(filter-out benchmarks/common.py benchmarks/__init__.py,$(wildcard benchmarks/*.py))
+BENCHES := $(filter-out common __init__,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 .PHONY: help install install-test sweep test test-all check bench clean
 
@@ -38,7 +38,7 @@ check: install-test  ## style and types
 	$(BIN)/mypy
 
 bench: install-test  ## every speed claim of docs/performance.md
-	@for bench in $(BENCHES); do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+	@for bench in $(BENCHES); do echo "== $$bench"; $(BIN)/python -m benchmarks.$$bench || exit 1; done
 
 clean:  ## remove the virtual environment (runs/ stays)
 	rm -rf $(VENV)
