@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import shutil
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -265,3 +266,10 @@ def test_the_command_prints_the_finding_and_returns_it(study_dir: Path, capsys: 
     assert capsys.readouterr().out.startswith(f"{value['headline']}\n")
     assert Path(value["page"]).exists()
     json.dumps(value, allow_nan=False)
+
+
+def test_the_page_template_travels_with_the_package() -> None:
+    root = Path(__file__).resolve().parents[2]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["search"]
+    shipped = {path for pattern in patterns for path in (root / "search").glob(pattern)}
+    assert set((root / "search" / "templates").iterdir()) <= shipped
