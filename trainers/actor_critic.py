@@ -102,14 +102,14 @@ class PPOLearner:
         """
         batch = self._prepare(fragments)
         self._set_learning_rate(progress)
-        sums: dict[str, float] = {}
+        sums: dict[str, Tensor] = {}  # on the device, so that no minibatch waits for the one before
         order = rng_for(self.seed, "minibatches", self.updates)
         for _ in range(self.config.epochs):
             for chosen in np.array_split(order.permutation(len(batch["actions"])), self.config.minibatches):
                 for name, loss in self._step(fragments, batch, np.sort(chosen)).items():
-                    sums[name] = sums.get(name, 0.0) + float(loss)
+                    sums[name] = sums[name] + loss if name in sums else loss
         self.updates += 1
-        return {name: total / (self.config.epochs * self.config.minibatches) for name, total in sums.items()}
+        return {name: float(total) / (self.config.epochs * self.config.minibatches) for name, total in sums.items()}
 
     def _prepare(self, fragments: Sequence[Fragment]) -> dict[str, Tensor]:
         """Everything but the observations, flattened over time, environments and fragments: [N]."""

@@ -179,6 +179,18 @@ def test_a_lost_fragment_is_discarded_whole(ray_cluster: Any) -> None:
 
 
 @pytest.mark.ray
+def test_streams_that_never_deliver_are_an_error(ray_cluster: Any) -> None:
+    settings = config(num_streams=1, fragment_timeout_s=0.0)
+    spec = make_spec(settings.env)
+    streams = build_streams(settings, spec, build_learner(settings, spec))
+    assert isinstance(streams, RayStreams)
+    with pytest.raises(RunError, match="lost three times while playing fragment 0"):
+        streams.collect(0)
+    assert streams.incarnations == [3]
+    streams.close()
+
+
+@pytest.mark.ray
 def test_streams_play_the_parameters_of_the_learner(ray_cluster: Any) -> None:
     settings = config(num_streams=1, env_steps=256)
     spec = make_spec(settings.env)
