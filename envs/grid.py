@@ -154,7 +154,7 @@ def theme_colors(theme: int) -> npt.NDArray[np.uint8]:
     hue = np.pi * theme / 8
     tint = 0.5 + 0.5 * np.cos(hue + np.array([0.0, 2.1, 4.2]))
     scale = np.array([[20.0, 50.0], [80.0, 60.0], [190.0, 60.0]])  # base, range
-    colors: npt.NDArray[np.uint8] = (scale[:, :1] + scale[:, 1:] * tint).astype(np.uint8)
+    colors: npt.NDArray[np.uint8] = np.rint(scale[:, :1] + scale[:, 1:] * tint).astype(np.uint8)
     return colors
 
 

@@ -82,6 +82,7 @@ class ProcgenVectorEnv(LevelVectorEnv):
         self, game: str, mode: str, num_envs: int, *, num_threads: int = 0, cache_bytes: int = CACHE_BYTES
     ) -> None:
         super().__init__(make_spec(game, mode), num_envs)
+        self._game, self._mode = game, mode
         self._engine = native_engine(game, mode, num_envs, num_threads=num_threads)
         self._initial_states = LeastRecentlyUsed(partial(initial_state, game, mode), cache_bytes, len)
         self._frames: _Frames = self._engine.observe()[1]["rgb"]
@@ -140,6 +141,10 @@ class ProcgenVectorEnv(LevelVectorEnv):
         self._engine.call_c_func("set_state", index, state[_COUNTER_BYTES:], len(state) - _COUNTER_BYTES)
         self._frames_are_stale = True
 
+    def first_looks(self, levels: npt.NDArray[np.int64]) -> list[bytes]:
+        """The first frames of whole levels; the player's view in coinrun or ninja shows too little of them."""
+        return [whole_level(self._game, self._mode, int(level)).tobytes() for level in levels]
+
     def close_extras(self, **kwargs: Any) -> None:
         """Free the engine."""
         self._engine.close()
@@ -156,10 +161,18 @@ def initial_state(game: str, mode: str, level: int) -> bytes:
         engine.close()
 
 
-def native_engine(
-    game: str, mode: str, num: int, *, start_level: int = 0, num_levels: int = 0, num_threads: int = 0
-) -> Any:
-    """The unwrapped gym3 environment, its own random level choice seeded.
+def whole_level(game: str, mode: str, level: int) -> _Frames:
+    """The first frame [64, 64, 3] with the camera on the whole level instead of the player."""
+    engine = native_engine(game, mode, 1, start_level=level, num_levels=1, center_agent=False)
+    try:
+        frame: _Frames = engine.observe()[1]["rgb"][0]
+        return frame
+    finally:
+        engine.close()
+
+
+def native_engine(game: str, mode: str, num: int, **options: Any) -> Any:
+    """The unwrapped gym3 environment, its own random level choice seeded, without threads unless `options` say so.
 
     Raises:
         UsageError: Where Procgen cannot run on this machine.
@@ -168,10 +181,7 @@ def native_engine(
         num=num,
         env_name=game,
         distribution_mode=mode,
-        start_level=start_level,
-        num_levels=num_levels,
-        num_threads=num_threads,
-        rand_seed=0,
+        **{"num_threads": 0, "rand_seed": 0, **options},
     )
 
 

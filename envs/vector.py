@@ -72,6 +72,18 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
     def _observe(self) -> Observations:
         """The current observations in arrays that are not written to again."""
 
+    def first_looks(self, levels: npt.NDArray[np.int64]) -> list[bytes]:
+        """For each level the bytes by which it is told apart: its first observation, unless a subclass sees more.
+
+        Ends whatever the slots are playing.
+        """
+        looks: list[bytes] = []
+        for start in range(0, len(levels), self.num_envs):
+            part = levels[start : start + self.num_envs]
+            observations, _ = self.reset(options={"levels": np.resize(part, self.num_envs)})
+            looks += [b"\0".join(rows[slot].tobytes() for rows in observations.values()) for slot in range(len(part))]
+        return looks
+
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
