@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from envs.errors import UsageError
 from envs.registry import make_spec
 from envs.spec import EnvSpec
 from metrics.loggers import JsonLinesLogger, Logger, MultiLogger
@@ -62,7 +63,13 @@ def train_online(config: OnlineConfig, run_dir: Path, *, extra_loggers: tuple[Lo
 
 
 def build_learner(config: OnlineConfig, spec: EnvSpec) -> PPOLearner:
-    """A learner with fresh parameters, determined by the configuration."""
+    """A learner with fresh parameters, determined by the configuration.
+
+    Raises:
+        UsageError: If a GPU is asked for and there is none.
+    """
+    if config.use_gpu and not torch.cuda.is_available():
+        raise UsageError("use_gpu is true but no CUDA device is visible; leave it out, or run where there is one.")
     device = "cuda" if config.use_gpu else "cpu"
     module = build_actor_critic(spec, config.network, config.seed)
     return PPOLearner(module, config.ppo, seed=config.seed, device=device, precision=config.precision)

@@ -12,7 +12,7 @@ import ray
 import torch
 from ray.exceptions import RayActorError
 
-from envs.errors import RunError
+from envs.errors import RunError, UsageError
 from envs.registry import make_vec
 from envs.spec import EnvSpec, LevelSet
 from trainers.actor_critic import ActorCritic, ActorCriticPlayer, build_actor_critic
@@ -58,6 +58,9 @@ class RayStreams:
     Attributes:
         num_lost: Fragments lost so far.
         incarnations: The current incarnation of each stream.
+
+    Raises:
+        UsageError: If the cluster has fewer CPUs than streams are asked for.
     """
 
     def __init__(
@@ -74,6 +77,9 @@ class RayStreams:
         precision: Precision = "auto",
         timeout_s: float = 600.0,
     ) -> None:
+        cpus = int(ray.cluster_resources().get("CPU", 0))
+        if num_streams > cpus:
+            raise UsageError(f"num_streams is {num_streams} but the cluster has {cpus} CPUs; each stream needs one.")
         self._module = module
         self._timeout_s = timeout_s
         self._arguments: dict[str, Any] = {

@@ -188,6 +188,8 @@ def test_streams_that_never_deliver_are_an_error(ray_cluster: Any) -> None:
         streams.collect(0)
     assert streams.incarnations == [3]
     streams.close()
+    with pytest.raises(UsageError, match="num_streams is 99 but the cluster has 4 CPUs"):
+        build_streams(config(num_streams=99), spec, build_learner(settings, spec))
 
 
 @pytest.mark.ray
