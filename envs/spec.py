@@ -84,7 +84,7 @@ class LevelSet:
     def to_json(self) -> dict[str, Any]:
         """A JSON object; a contiguous range stays two numbers."""
         first, last = self.levels[0], self.levels[-1]
-        if self.levels == tuple(range(first, last + 1)):
+        if _is_range(self.levels):
             return {"env": self.env, "start": first, "stop": last + 1}
         return {"env": self.env, "levels": list(self.levels)}
 
@@ -96,9 +96,14 @@ class LevelSet:
         return cls.range(value["env"], value["start"], value["stop"])
 
 
+def _is_range(levels: tuple[int, ...]) -> bool:
+    # The span is compared first: a sample of the whole universe must not be compared with two billion numbers.
+    return levels[-1] - levels[0] + 1 == len(levels) and levels == tuple(range(levels[0], levels[-1] + 1))
+
+
 def describe_levels(levels: tuple[int, ...]) -> str:
     """``"0..199 (200)"`` for a range, otherwise the first few and the count."""
-    if levels == tuple(range(levels[0], levels[-1] + 1)):
+    if _is_range(levels):
         return f"{levels[0]}..{levels[-1]} ({len(levels)})"
     return ", ".join(str(level) for level in levels[:5]) + f", ... ({len(levels)})"
 

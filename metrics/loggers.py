@@ -21,6 +21,7 @@ STEP = "learner_step"
 Values = Mapping[str, Any]
 """Flat names -> numbers, strings or booleans (NumPy scalars count as numbers)."""
 _log = logging.getLogger(__name__)
+_TAIL_BYTES = 65_536
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -217,11 +218,16 @@ def _short(value: Any) -> str:
 
 def _drop_torn_line(path: Path) -> bool:
     """Cut off a last line without its end, left by a killed writer; whether any row remains."""
-    if not path.exists():
+    end = path.stat().st_size if path.exists() else 0
+    if not end:
         return False
     with path.open("rb+") as file:
-        data = file.read()
-        end = data.rfind(b"\n") + 1
-        if end < len(data):
-            file.truncate(end)
-    return end > 0
+        start, newline = end, -1
+        while start and newline < 0:
+            start = max(0, start - _TAIL_BYTES)
+            file.seek(start)
+            newline = file.read(_TAIL_BYTES).rfind(b"\n")
+        complete = start + newline + 1
+        if complete < end:
+            file.truncate(complete)
+    return complete > 0
