@@ -198,6 +198,7 @@ def datasets_section(findings: Findings) -> Section:
     rows = [
         [
             f"{record['num_levels']:,}",
+            count_text(record["realised_levels"]),
             count_text(record["realised_transitions"]),
             count_text(record["num_episodes"]),
             MISSING if record["mean_return"] is None else f"{record['mean_return']:.2f}",
@@ -205,7 +206,7 @@ def datasets_section(findings: Findings) -> Section:
         ]
         for record in findings["datasets"]
     ]
-    header = ["training levels", "realised transitions", "episodes", "mean return", "fingerprint"]
+    header = ["training levels", "realised levels", "realised transitions", "episodes", "mean return", "fingerprint"]
     return Section(title="Data", table=Table(header, rows) if rows else None)
 
 
@@ -226,7 +227,7 @@ def trials_section(findings: Findings) -> Section:
     header = ["trial", "learning rate", "seed", "status", "", "W&B"]
     return Section(
         title="Trials",
-        note="W&B pages, or the folders of offline runs inside the study (upload one with `wandb sync FOLDER`).",
+        note="W&B pages, or the folders of offline runs inside the study (to upload one: wandb sync FOLDER).",
         table=Table(header, rows) if rows else None,
     )
 
