@@ -133,6 +133,15 @@ def test_what_a_source_lacks_of_its_share_comes_from_the_others(datasets: dict[s
     assert realised.report["effective_levels"] < 20
 
 
+def test_shares_overflow_from_source_to_source_until_all_fit(datasets: dict[str, Dataset]) -> None:
+    """Of 100: the first is 60 short, the second then holds 30 of its 35, the third takes the rest."""
+    large = datasets["large"]
+    sizes = {"first": 10, "second": 30, "third": 300}
+    views = {name: large.select(max_transitions=size) for name, size in sizes.items()}
+    realised = Mixture(weights={"first": 0.7, "second": 0.15, "third": 0.15}, max_transitions=100).realise(views)
+    assert realised.group_sizes == (10, 30, 60)
+
+
 def test_a_repetition_cap_lowers_the_weight_and_the_report_says_so(datasets: dict[str, Dataset]) -> None:
     weights = {"large": 0.1, "small": 0.9}
     realised = Mixture(weights=weights, repetition_cap=2.0).realise(datasets)
