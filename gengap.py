@@ -67,7 +67,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
         _fail(unknown_name("command", chosen, COMMANDS), 2)
     parser = build_parser(chosen)
-    args = parser.parse_args(words)
+    args, rest = parser.parse_known_args(words)
+    # argparse takes positional arguments only up to the first option; overrides may stand anywhere.
+    if rest and not (hasattr(args, "overrides") and all("=" in word and not word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}; see gengap {chosen} --help")
+    if rest:
+        args.overrides = [*args.overrides, *rest]
     if args.command is None:
         parser.print_help()
         sys.exit(0)

@@ -61,7 +61,7 @@ def _realised(config: SweepConfig, study_dir: Path, num_levels: int) -> dict[str
         "realised_transitions": view.num_transitions,
         "num_episodes": view.num_episodes,
         "fingerprint": view.fingerprint,
-        "mean_return": float(view.episodes["episode_return"].mean()),
+        "mean_return": float(view.episodes["return"].mean()),
     }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 
 from envs.console import Progress, say
@@ -13,10 +15,11 @@ from envs.errors import RunError
 from search.config import SweepConfig
 from search.scheduler import METRIC, build_scheduler
 from search.space import TrialSpec, experiment_of, param_space, trial_path, trial_specs
-from trainers.launch import run_inline
+from trainers.launch import run
 from trainers.reporter import TuneReporter
 
 RESULT = "result.json"
+DRIVER_MEMORY_BYTES = 1e6
 TUNE_FOLDER = "tune"
 
 
@@ -34,12 +37,15 @@ def run_trials(config: SweepConfig, study_dir: Path) -> list[dict[str, Any]]:
 
 
 def run_trial(params: dict[str, Any], config: SweepConfig, study_dir: Path) -> None:
-    """One trial, inside a Tune function: train in this process and report evaluations to Tune."""
+    """One trial, inside a Tune function, which reports evaluations to Tune.
+
+    With one worker this process trains; with more it only waits for a Ray Train worker group.
+    """
     spec = TrialSpec(**params["trial"])
     if read_result(study_dir, spec) is not None:
         return
     run_dir = trial_path(study_dir, spec.trial_id)
-    run_inline(experiment_of(config, spec, study_dir), run_dir, reporter=TuneReporter(), group=config.name)
+    run(experiment_of(config, spec, study_dir), run_dir, reporter=TuneReporter(), group=config.name)
 
 
 def read_result(study_dir: Path, spec: TrialSpec) -> dict[str, Any] | None:
@@ -65,7 +71,7 @@ def _tuner(config: SweepConfig, study_dir: Path) -> tune.Tuner:
             metric=METRIC,
             mode="max",
             scheduler=build_scheduler(config),
-            max_concurrent_trials=config.max_concurrent_trials or None,
+            max_concurrent_trials=concurrent_trials(config, ray.cluster_resources()),
             trial_dirname_creator=_trial_name,
             trial_name_creator=_trial_name,
         ),
@@ -80,12 +86,29 @@ def _tuner(config: SweepConfig, study_dir: Path) -> tune.Tuner:
     )
 
 
+def concurrent_trials(config: SweepConfig, resources: Mapping[str, float]) -> int:
+    """How many trials may run at once without waiting for each other's CPUs or GPUs for ever.
+
+    Tune sees only what a trial's own process holds, not its worker group, so it cannot count this itself.
+    """
+    train = config.experiment.train
+    fitting = int(resources.get("CPU", 1) // (train.num_workers * train.threads_per_worker))
+    if train.use_gpu:
+        fitting = min(fitting, int(resources.get("GPU", 0) // train.num_workers))
+    return max(1, min(fitting, config.max_concurrent_trials or fitting))
+
+
+def trial_resources(config: SweepConfig) -> dict[str, float]:
+    """What a trial's own process holds: everything if it trains, no CPU if it only waits for a worker group."""
+    train = config.experiment.train
+    if train.num_workers > 1:
+        return {"CPU": 0, "memory": DRIVER_MEMORY_BYTES}  # Tune refuses a bundle of zero CPUs alone
+    return {"CPU": train.threads_per_worker} | ({"GPU": 1} if train.use_gpu else {})
+
+
 def _trainable(config: SweepConfig, study_dir: Path) -> Any:
-    resources = {"CPU": config.experiment.train.threads_per_worker, "GPU": int(config.experiment.train.use_gpu)}
-    return tune.with_resources(
-        tune.with_parameters(run_trial, config=config, study_dir=study_dir.resolve()),
-        {name: count for name, count in resources.items() if count},
-    )
+    trainable = tune.with_parameters(run_trial, config=config, study_dir=study_dir.resolve())
+    return tune.with_resources(trainable, trial_resources(config))
 
 
 def _trial_name(trial: Any) -> str:
