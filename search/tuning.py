@@ -103,7 +103,8 @@ def trial_resources(config: SweepConfig) -> dict[str, float]:
     train = config.experiment.train
     if train.num_workers > 1:
         return {"CPU": 0, "memory": DRIVER_MEMORY_BYTES}  # Tune refuses a bundle of zero CPUs alone
-    return {"CPU": train.threads_per_worker} | ({"GPU": 1} if train.use_gpu else {})
+    held = {"CPU": float(train.threads_per_worker)}
+    return {**held, "GPU": 1.0} if train.use_gpu else held
 
 
 def _trainable(config: SweepConfig, study_dir: Path) -> Any:
