@@ -136,8 +136,9 @@ class EnvContract:
         assert (terminated ^ truncated).all()
         assert (lengths[truncated] == env.task.max_episode_steps).all()
         before = [row_of(observations, slot).columns for slot in range(2)]
+        rng = np.random.default_rng(5)
         for _ in range(5):
-            observations, rewards, terminated, truncated, infos = env.step(np.zeros(2, dtype=np.int32))
+            observations, rewards, terminated, truncated, infos = env.step(_random(env, rng))
             assert [row_of(observations, slot).columns for slot in range(2)] == before
             inert = (rewards, terminated, truncated, infos["active"], infos["final_observation_known"])
             assert not np.stack(inert).any()
@@ -162,6 +163,16 @@ class EnvContract:
                 mask = ~infos["active"] | (np.arange(3) == t % 3)
                 keep(*env.reset(options={"levels": np.full(3, t), "reset_mask": mask}))
         assert all(array.tobytes() == copy for array, copy in kept)
+
+    def test_writing_to_returned_flags_changes_nothing(self, make: Make) -> None:
+        env = make(2)
+        _, infos = env.reset(options={"levels": np.array(LEVELS[:2])})
+        infos["active"][:], infos["levels"][:] = False, 0
+        _, _, _, _, infos = env.step(np.zeros(2, dtype=np.int32))
+        infos["active"][:] = False
+        _, infos = env.reset(options={"levels": np.array([0, 9]), "reset_mask": np.array([False, True])})
+        assert infos["levels"].tolist() == [LEVELS[0], 9]
+        assert infos["active"].all()
 
     def test_spaces_contain_what_is_returned(self, make: Make) -> None:
         env = make(2)
