@@ -1,132 +1,142 @@
-"""The Ray actor that hosts environments and policies, and the values that tell it what to play."""
+"""The Ray actor that hosts environments and plays episodes in them. All of acting is in `actors.rollout`."""
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections import OrderedDict
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from actors.policy import Policy
-from actors.rollout import Job, RecordOptions, play
-from data.episode import Episode, EpisodeResult
-from envs.errors import UsageError
-from envs.registry import make_spec, make_vec
+from actors.rollout import Job, play
+from actors.sources import SourceSpec, build_source, load_policy
+from data.episode import Episode, EpisodeResult, Ragged
+from envs.plugins import load_in_worker
+from envs.registry import make_vec
 from envs.vector import LevelVectorEnv
 from metrics.protocol import ActionMode
 
-_KEPT_POLICIES = 2
-"""Policies a host keeps loaded: the one that is playing and the one before."""
+Item = Episode | EpisodeResult
 
-
-@dataclass(frozen=True)
-class PolicySpec:
-    """A policy as a value that can be sent anywhere: a function that makes it, and its arguments.
-
-    The function is named, not sent, so that this package needs to know nothing about how policies are made.
-    """
-
-    loader: str
-    """``"module:function"``; called with the environment's name, then `arguments`."""
-    arguments: tuple[Any, ...] = ()
-
-    def load(self, env: str) -> Policy:
-        """Make the policy.
-
-        Raises:
-            UsageError: If the loader cannot be found.
-        """
-        module, _, function = self.loader.partition(":")
-        try:
-            loader = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError) as error:
-            raise UsageError(
-                f"The policy loader {self.loader!r} cannot be found ({error}); write MODULE:FUNCTION."
-            ) from None
-        policy: Policy = loader(env, *self.arguments)
-        return policy
-
-
-RANDOM = PolicySpec("actors.env_actor:random_policy")
-
-
-def random_policy(env: str) -> Policy:
-    """The uniform policy of an environment."""
-    from actors.policy import RandomPolicy
-
-    return RandomPolicy(make_spec(env))
-
-
-def checkpoint_policy(env: str, path: str) -> Policy:
-    """The policy of a checkpoint directory; torch is imported only here, where it is needed."""
-    policy: Policy = importlib.import_module("trainers.checkpoint").load_policy(path)
-    return policy
-
-
-def policy_of_checkpoint(path: Any) -> PolicySpec:
-    """The policy saved in a checkpoint directory, which every node must see."""
-    return PolicySpec("actors.env_actor:checkpoint_policy", (str(path),))
+_BATCH_BYTES = 32 * 2**20
+_BATCH_S = 1.0
+_KEPT = 2  # built tasks an actor keeps
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlayOrder:
-    """What to play. Carrying it out twice gives the same episodes, so a lost order may be repeated anywhere."""
+class PlayTask:
+    """What an actor builds once and then plays many jobs with. It returns results only."""
 
-    env: str
-    policy: PolicySpec
-    jobs: tuple[Job, ...]
+    key: str
+    """Two tasks with the same key are the same; `new_task_key` makes one."""
+    source: SourceSpec
+    seed: int
+    """Experiment seed."""
+    num_envs: int
+    """Slots per actor."""
+    mode: ActionMode = "sampled"
+    policy: Policy | None = None
+    """Plays in place of the source's policy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordTask:
+    """The same for whole episodes, played as the source says."""
+
+    key: str
+    source: SourceSpec
     seed: int
     num_envs: int
-    mode: ActionMode = "sampled"
-    temperature: float = 1.0
-    record: RecordOptions | None = None
 
 
-class EnvHost:
-    """Plays orders; keeps environments and recent policies between them. No Ray in here."""
-
-    def __init__(self) -> None:
-        self._envs: dict[tuple[str, int], LevelVectorEnv] = {}
-        self._policies: OrderedDict[tuple[str, PolicySpec], Policy] = OrderedDict()
-
-    def play(self, order: PlayOrder) -> list[Episode | EpisodeResult]:
-        """Every job of the order, in the order they ended."""
-        env = self._env(order.env, order.num_envs)
-        policy = self._policy(order.env, order.policy)
-        settings: dict[str, Any] = {"seed": order.seed, "mode": order.mode, "temperature": order.temperature}
-        return list(play(env, policy, order.jobs, record=order.record, **settings))
-
-    def _env(self, name: str, num_envs: int) -> LevelVectorEnv:
-        key = (name, num_envs)
-        if key not in self._envs:
-            self._envs[key] = make_vec(name, num_envs)
-        return self._envs[key]
-
-    def _policy(self, env: str, spec: PolicySpec) -> Policy:
-        key = (env, spec)
-        if key not in self._policies:
-            self._policies[key] = spec.load(env)
-            while len(self._policies) > _KEPT_POLICIES:
-                self._policies.popitem(last=False)
-        self._policies.move_to_end(key)
-        return self._policies[key]
+Task = PlayTask | RecordTask
 
 
-class EnvActor(EnvHost):
-    """`EnvHost` as a Ray actor."""
+def new_task_key() -> str:
+    """A key that no other task has."""
+    return uuid4().hex
 
-    def __init__(self, incarnation: int, num_threads: int = 1) -> None:
-        super().__init__()
-        self.incarnation = incarnation
-        # Ray has set the number of OpenMP threads from the actor's CPUs; policies must not start more.
-        os.environ.setdefault("OMP_NUM_THREADS", str(num_threads))
 
-    def call(self, function: str, *arguments: Any) -> Any:
-        """Run ``"module:function"`` with this host as its first argument."""
-        module, _, name = function.partition(":")
-        return getattr(importlib.import_module(module), name)(self, *arguments)
+@dataclass(frozen=True)
+class Reply:
+    """Some of the episodes that were asked for."""
 
-    def identify(self) -> tuple[int, int]:
-        """(incarnation, process id)."""
-        return self.incarnation, os.getpid()
+    incarnation: int
+    items: list[Any]  # Episode or EpisodeResult
+
+
+@dataclass(frozen=True)
+class ActorInfo:
+    """Who answers."""
+
+    pid: int
+    incarnation: int
+
+
+class Player:
+    """A task, built."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._env: LevelVectorEnv = make_vec(task.source.env, task.num_envs)
+        if isinstance(task, RecordTask):
+            self._source = build_source(task.source)
+        else:
+            self._policy = task.policy or load_policy(task.source)
+
+    def play(self, jobs: Sequence[Job]) -> Iterator[Item]:
+        """Yields every job's episode as it ends."""
+        if isinstance(self._task, RecordTask):
+            return self._source.play_jobs(self._env, jobs, self._task.seed)
+        return play(self._env, self._policy, jobs, seed=self._task.seed, mode=self._task.mode)
+
+    def close(self) -> None:
+        """Free the environment."""
+        self._env.close()
+
+
+class EnvActor:
+    """Hosts environments in a process of its own. Calls are idempotent: an episode depends on its name alone.
+
+    Args:
+        incarnation: Counts how often this place in the pool was filled; it stands in every reply.
+    """
+
+    def __init__(self, incarnation: int) -> None:
+        load_in_worker()
+        self._incarnation = incarnation
+        self._players: dict[str, Player] = {}
+
+    def info(self) -> ActorInfo:
+        """Answers once the actor has started."""
+        return ActorInfo(os.getpid(), self._incarnation)
+
+    def play(self, task: Task, jobs: Sequence[Job]) -> Iterator[Reply]:
+        """Yields the episodes of these jobs in the order in which they end, some tens of megabytes at a time."""
+        items: list[Item] = []
+        size, started_s = 0, time.monotonic()
+        for item in self._player(task).play(jobs):
+            items.append(item)
+            size += num_bytes(item)
+            if size > _BATCH_BYTES or time.monotonic() - started_s > _BATCH_S:
+                yield Reply(self._incarnation, items)
+                items, size, started_s = [], 0, time.monotonic()
+        if items:
+            yield Reply(self._incarnation, items)
+
+    def _player(self, task: Task) -> Player:
+        if task.key not in self._players:
+            while len(self._players) >= _KEPT:
+                self._players.pop(next(iter(self._players))).close()
+            self._players[task.key] = Player(task)
+        return self._players[task.key]
+
+
+def num_bytes(item: Item) -> int:
+    """Memory of an episode's observations; a result counts nothing."""
+    if isinstance(item, EpisodeResult):
+        return 0
+    columns = item.observations.values()
+    return sum((column.values if isinstance(column, Ragged) else column).nbytes for column in columns)

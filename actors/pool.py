@@ -1,4 +1,4 @@
-"""A pool of actors that carries out orders: spreads them, replaces the dead and the hung, loses and doubles nothing."""
+"""Spreads jobs over Ray actors; replaces dead and hanging ones; loses no episode and yields none twice."""
 
 from __future__ import annotations
 
@@ -6,146 +6,223 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any
 
-from actors.env_actor import EnvActor
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+
+from actors.env_actor import ActorInfo, EnvActor, Item, PlayTask, RecordTask, Reply, Task
+from actors.rollout import Job
+from data.episode import Episode, EpisodeResult
+from envs.console import say
 from envs.errors import RunError, UsageError
 
-_POLL_S = 1.0
+_CHUNKS_PER_ACTOR = 4  # so that the last ones to finish leave little idle time
+_BACKPRESSURE = 2  # replies an actor may have waiting before it pauses
+_POLL_S = 0.5
 
 
-@dataclass
-class _Running:
-    """An order that an actor is carrying out."""
+@dataclass(eq=False)
+class _Chunk:
+    """Jobs given to one actor together."""
 
-    index: int
-    actor: Any
-    started_s: float = field(default_factory=time.monotonic)
+    home: int  # place that gets it by preference: it had the same levels last time
+    remaining: dict[Job, None]  # in order
+    failures: int = 0
+
+
+@dataclass(eq=False)
+class _Place:
+    """One actor's place in the pool."""
+
+    incarnation: int = 0
+    handle: Any = None
+    starting: Any = None  # reference to its first sign of life
+    info: ActorInfo | None = None
+    stream: Any = None  # generator of replies to the chunk in work
+    chunk: _Chunk | None = None
+    waiting_since_s: float = field(default_factory=time.monotonic)
 
 
 class ActorPool:
-    """Ray actors that host environments.
+    """A fixed number of env actors.
 
-    An order is repeated elsewhere when its actor dies or exceeds the deadline. That is safe because orders are
-    idempotent: their seeds derive from names. Each order's result is handed out exactly once.
+    Episodes depend on their names alone, so a chunk whose actor died is simply played again by another, but only the
+    part of it that had not arrived.
 
     Args:
-        num_actors: How many actors; each takes `num_cpus`.
-        num_cpus: CPUs of each actor.
-        deadline_s: Seconds after which an order's actor counts as hung and is killed.
-        max_attempts: How often one order is tried before the pool gives up.
+        num_actors: Actors; at most as many as the cluster has CPUs are started.
+        deadline_s: An actor that yields nothing for so long counts as hanging and is replaced.
+        start_timeout_s: If no actor at all starts within this time, the pool gives up.
+        max_failures: How often the same jobs may lose their actor before the pool gives up.
     """
 
     def __init__(
-        self, num_actors: int, *, num_cpus: float = 1, deadline_s: float = 900.0, max_attempts: int = 3
+        self, num_actors: int, *, deadline_s: float = 300.0, start_timeout_s: float = 120.0, max_failures: int = 3
     ) -> None:
         if num_actors < 1:
-            raise UsageError(f"A pool of {num_actors} actors was asked for; it needs at least 1.")
-        self.num_actors = num_actors
-        self._num_cpus, self._deadline_s, self._max_attempts = num_cpus, deadline_s, max_attempts
-        self._incarnation = 0
-        self._actors: list[Any] = []
+            raise UsageError(f"{num_actors} actors were asked for; a pool needs at least 1.")
+        cpus = int(ray.cluster_resources().get("CPU", 0))
+        if num_actors > cpus:
+            say(f"{num_actors} actors were asked for; the cluster has {cpus} CPUs, so {max(cpus, 1)} are started.")
+        self._deadline_s, self._start_timeout_s, self._max_failures = deadline_s, start_timeout_s, max_failures
+        self._actor_class = ray.remote(num_cpus=1, max_restarts=0)(EnvActor)
+        self._places = [_Place() for _ in range(min(num_actors, max(cpus, 1)))]
         self.num_replaced = 0
         """Actors that died or hung and were replaced."""
+        for place in self._places:
+            self._start(place)
 
     def __enter__(self) -> ActorPool:
-        import ray
-
-        available = ray.cluster_resources().get("CPU", 0.0)
-        if self._num_cpus > available:
-            raise UsageError(
-                f"An actor needs {self._num_cpus:g} CPUs, but the cluster has {available:g}; ask for fewer."
-            )
-        # More actors than fit would wait for each other's CPUs for ever.
-        fitting = int(available // self._num_cpus) if self._num_cpus else self.num_actors
-        self._actors = [self._start() for _ in range(min(self.num_actors, fitting))]
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
-    def close(self) -> None:
-        """End every actor."""
-        import ray
+    def __len__(self) -> int:
+        return len(self._places)
 
-        for actor in self._actors:
-            ray.kill(actor)
-        self._actors = []
+    def play_results(self, task: PlayTask, jobs: Sequence[Job]) -> Iterator[EpisodeResult]:
+        """Yield every job's result once, in the order in which they arrive; see `play_episodes`."""
+        yield from self._play(task, jobs)
 
-    def process_ids(self) -> list[int]:
-        """Process ids of the actors (for tests that kill one)."""
-        import ray
-
-        return [pid for _, pid in ray.get([actor.identify.remote() for actor in self._actors])]
-
-    def map(self, function: str, orders: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        """Carry out every order; yields (index of the order, result) as they finish.
-
-        Args:
-            function: ``"module:function"``, called in the actor as ``function(host, order)``.
-            orders: Picklable and idempotent.
+    def play_episodes(self, task: RecordTask, jobs: Sequence[Job]) -> Iterator[Episode]:
+        """Yield every job's episode once, in the order in which they arrive.
 
         Raises:
-            RunError: If an order failed `max_attempts` times because its actors died or hung.
-            UsageError: If the function raised one.
+            UsageError: If a job is listed twice, or the task is wrong use (raised in the actor).
+            RunError: If the same jobs keep killing their actors, or no actor starts.
         """
-        import ray
+        yield from self._play(task, jobs)
 
-        waiting = deque(range(len(orders)))
-        attempts = [0] * len(orders)
-        idle = list(self._actors)
-        running: dict[Any, _Running] = {}
-        while waiting or running:
-            while waiting and idle:
-                index, actor = waiting.popleft(), idle.pop()
-                attempts[index] += 1
-                running[actor.call.remote(function, orders[index])] = _Running(index, actor)
-            done, _ = ray.wait(list(running), num_returns=1, timeout=_POLL_S)
-            for reference in done:
-                task = running.pop(reference)
-                try:
-                    result = ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    raise _user_error(error) from None
-                except (ray.exceptions.RayActorError, ray.exceptions.ActorUnavailableError) as error:
-                    self._retry(task, waiting, attempts, idle, str(error))
-                    continue
-                idle.append(task.actor)
-                yield task.index, result
-            for reference, task in list(running.items()):
-                if time.monotonic() - task.started_s > self._deadline_s:
-                    del running[reference]
-                    self._retry(task, waiting, attempts, idle, f"no answer in {self._deadline_s:g} s")
+    def _play(self, task: Task, jobs: Sequence[Job]) -> Iterator[Any]:
+        if len(set(jobs)) != len(jobs):
+            raise UsageError("A job (level, episode) is listed twice; each may be played once.")
+        reference = ray.put(task)
+        chunks = deque(self._split(jobs, task.num_envs))
+        try:
+            while chunks or any(place.chunk for place in self._places):
+                self._assign(reference, chunks)
+                for place in self._wait():
+                    yield from self._receive(place, chunks)
+                self._replace_hanging(chunks)
+        finally:
+            self._abandon()
 
-    def _retry(self, task: _Running, waiting: deque[int], attempts: list[int], idle: list[Any], reason: str) -> None:
-        if attempts[task.index] >= self._max_attempts:
-            raise RunError(
-                f"Part {task.index} of the work failed {attempts[task.index]} times, each time with its actor "
-                f"(the last: {reason.strip().splitlines()[0]}). Look for a level that crashes or a lack of memory."
-            )
-        waiting.appendleft(task.index)
-        idle.append(self._replace(task.actor))
+    def close(self) -> None:
+        """End the actors."""
+        for place in self._places:
+            if place.handle is not None:
+                ray.kill(place.handle)
+                place.handle = None
 
-    def _replace(self, actor: Any) -> Any:
-        import ray
+    def _split(self, jobs: Sequence[Job], num_envs: int) -> Iterator[_Chunk]:
+        """Neighboring jobs stay together: they may share a level, and what an actor knows about it."""
+        share = -(-len(jobs) // (_CHUNKS_PER_ACTOR * len(self._places)))
+        size = max(share, min(num_envs, -(-len(jobs) // len(self._places))), 1)
+        for number, start in enumerate(range(0, len(jobs), size)):
+            yield _Chunk(number % len(self._places), dict.fromkeys(jobs[start : start + size]))
 
-        ray.kill(actor)
+    def _start(self, place: _Place) -> None:
+        place.incarnation += 1
+        place.handle = self._actor_class.remote(place.incarnation)
+        place.starting, place.info = place.handle.info.remote(), None
+        place.waiting_since_s = time.monotonic()
+
+    def _assign(self, task: Any, chunks: deque[_Chunk]) -> None:
+        for number, place in enumerate(self._places):
+            if chunks and place.info is not None and place.chunk is None:
+                place.chunk = next((chunk for chunk in chunks if chunk.home == number), chunks[0])
+                chunks.remove(place.chunk)
+                method = place.handle.play.options(
+                    num_returns="streaming", _generator_backpressure_num_objects=_BACKPRESSURE
+                )
+                place.stream = method.remote(task, list(place.chunk.remaining))
+                place.waiting_since_s = time.monotonic()
+
+    def _wait(self) -> list[_Place]:
+        """The places that have something to say, at most `_POLL_S` later."""
+        by_reference = {
+            place.stream or place.starting: place for place in self._places if place.stream or not place.info
+        }
+        ready, _ = ray.wait(list(by_reference), num_returns=1, timeout=_POLL_S)
+        if len(by_reference) > 1 and ready:
+            ready, _ = ray.wait(list(by_reference), num_returns=len(by_reference), timeout=0)
+        return [by_reference[reference] for reference in ready]
+
+    def _receive(self, place: _Place, chunks: deque[_Chunk]) -> Iterator[Item]:
+        place.waiting_since_s = time.monotonic()
+        try:
+            if place.stream is None:
+                place.info = ray.get(place.starting)
+                return
+            reply: Reply = ray.get(next(place.stream))
+        except StopIteration:
+            self._finish(place, chunks)
+            return
+        except RayTaskError as error:
+            raise _cause(error) from None
+        except (RayError, GetTimeoutError) as error:
+            self._replace(place, chunks, error)
+            return
+        chunk = place.chunk
+        assert chunk is not None
+        for item in reply.items:
+            del chunk.remaining[item.level, item.episode]
+            yield item
+
+    def _finish(self, place: _Place, chunks: deque[_Chunk]) -> None:
+        chunk, place.chunk, place.stream = place.chunk, None, None
+        if chunk is not None and chunk.remaining:
+            raise RunError(f"An actor ended without playing {list(chunk.remaining)[:3]}; this is an error in gengap.")
+
+    def _replace(self, place: _Place, chunks: deque[_Chunk], error: Exception | str) -> None:
+        """Fill the place with a new actor and put back what it had not delivered."""
         self.num_replaced += 1
-        replacement = self._start()
-        self._actors = [replacement if known is actor else known for known in self._actors]
-        return replacement
+        what = "died" if isinstance(error, RayActorError) else "failed"
+        say(f"Env actor {self._places.index(place)} {what} and is replaced ({_first_line(error)})")
+        ray.kill(place.handle)
+        chunk, place.chunk, place.stream = place.chunk, None, None
+        if chunk is not None and chunk.remaining:
+            chunk.failures += 1
+            if chunk.failures > self._max_failures:
+                raise RunError(
+                    f"{chunk.failures} actors were lost while playing the same {len(chunk.remaining)} episodes, the "
+                    f"first of them {next(iter(chunk.remaining))} (level, episode): {_first_line(error)}"
+                )
+            chunks.appendleft(chunk)
+        self._start(place)
 
-    def _start(self) -> Any:
-        import ray
+    def _replace_hanging(self, chunks: deque[_Chunk]) -> None:
+        now_s = time.monotonic()
+        for place in self._places:
+            silent_s = now_s - place.waiting_since_s
+            if place.chunk is not None and silent_s > self._deadline_s:
+                self._replace(place, chunks, f"silent for {silent_s:.0f} s")
+        if all(p.info is None and now_s - p.waiting_since_s > self._start_timeout_s for p in self._places):
+            raise RunError(
+                f"No actor started within {self._start_timeout_s:.0f} s: the cluster's CPUs are taken by other work. "
+                "Wait for it, stop it, or join a larger cluster with --address."
+            )
 
-        self._incarnation += 1
-        # Restarts are ours, not Ray's: Ray's would repeat a call without telling anyone.
-        options = {"num_cpus": self._num_cpus, "max_restarts": 0, "max_task_retries": 0}
-        return ray.remote(**options)(EnvActor).remote(self._incarnation)
+    def _abandon(self) -> None:
+        """An interrupted run leaves actors busy; new ones are cheaper than waiting for them."""
+        for place in self._places:
+            if place.chunk is not None and place.handle is not None:
+                ray.kill(place.handle)
+                place.chunk = place.stream = None
+                self._start(place)
 
 
-def _user_error(error: Any) -> Exception:
-    cause = getattr(error, "cause", None)
+def _cause(error: RayTaskError) -> Exception:
+    cause = error.cause
     if isinstance(cause, UsageError | RunError):
         return cause
-    return RunError(f"An actor failed: {cause or error}")
+    return RunError(f"An env actor failed: {_first_line(cause)}\n{error}")
+
+
+def _first_line(error: Exception | str) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

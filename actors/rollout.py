@@ -1,0 +1,289 @@
+"""Policy x vector env x list of (level, episode) -> episodes. All the logic of acting, no Ray.
+
+An episode is a function of (experiment seed, env, level, episode, policy): actions are drawn by inverse CDF from the
+uniforms of that name, one per step, and the policy always sees a full batch of the env's size, so neither the number of
+slots nor who shares the batch, nor the order of the jobs changes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.policy import Policy, PolicyInput
+from actors.recorder import Choice, Recorder
+from data.episode import Episode, EpisodeResult
+from envs.errors import RunError, UsageError, unknown_name
+from envs.seeding import rng_for
+from envs.vector import LevelVectorEnv, Observations
+from metrics.protocol import ACTION_MODES, ActionMode
+
+Job = tuple[int, int]
+"""(level, episode): which level, and which repetition on it, from 0."""
+Floats = npt.NDArray[np.float64]
+
+_UNIFORMS = 128  # drawn at once per episode; any size gives the same stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordOptions:
+    """What is kept of each episode besides its result."""
+
+    source: str
+    """Name of the origin, stored with the episode."""
+    log_probs: bool = False
+    """Keep the whole distribution, `Episode.behavior_log_probs`."""
+    labeler: Policy | None = None
+    """Whose most probable action is stored in place of the one taken (as in DAgger), with log-probability 0."""
+
+
+@overload
+def play(
+    env: LevelVectorEnv,
+    policy: Policy,
+    jobs: Sequence[Job],
+    *,
+    seed: int,
+    mode: ActionMode = ...,
+    temperature: float = ...,
+    record: None = None,
+) -> Iterator[EpisodeResult]: ...
+
+
+@overload
+def play(
+    env: LevelVectorEnv,
+    policy: Policy,
+    jobs: Sequence[Job],
+    *,
+    seed: int,
+    mode: ActionMode = ...,
+    temperature: float = ...,
+    record: RecordOptions,
+) -> Iterator[Episode]: ...
+
+
+def play(
+    env: LevelVectorEnv,
+    policy: Policy,
+    jobs: Sequence[Job],
+    *,
+    seed: int,
+    mode: ActionMode = "sampled",
+    temperature: float = 1.0,
+    record: RecordOptions | None = None,
+) -> Iterator[Episode | EpisodeResult]:
+    """Play every job once and yield each as it ends.
+
+    Args:
+        env: Slots to play in; nothing is assumed about their state.
+        policy: Acts. One whose attribute `privileged` is true is told the levels.
+        jobs: (level, episode) pairs.
+        seed: Experiment seed; together with env, level and episode it names the randomness.
+        mode: ``"sampled"`` draws from the policy's distribution, ``"greedy"`` takes its mode and draws nothing.
+        temperature: Divides the log-probabilities before sampling.
+        record: What to store; None keeps results only.
+
+    Raises:
+        UsageError: For an unknown mode, a temperature that is not positive, or a level that does not exist.
+        RunError: If the policy returns something that is no distribution.
+    """
+    if mode not in ACTION_MODES:
+        raise unknown_name("action mode", str(mode), ACTION_MODES)
+    if not temperature > 0:
+        raise UsageError(f'The temperature is {temperature}; it must be positive. For the best action use "greedy".')
+    if jobs:
+        yield from _Player(env, policy, jobs, seed, mode, temperature, record).run()
+
+
+class _Player:
+    """The state of B slots between steps."""
+
+    def __init__(
+        self,
+        env: LevelVectorEnv,
+        policy: Policy,
+        jobs: Sequence[Job],
+        seed: int,
+        mode: ActionMode,
+        temperature: float,
+        record: RecordOptions | None,
+    ) -> None:
+        size = env.num_envs
+        self._env, self._policy, self._seed = env, policy, seed
+        self._mode, self._temperature = mode, temperature
+        self._privileged = is_privileged(policy)
+        self._jobs = iter(jobs)
+        self._all_slots = np.arange(size)
+        # Slots beyond the jobs play the first job's level unseen, so that the batch is always full and valid.
+        self._levels = np.full(size, jobs[0][0], dtype=np.int64)
+        self._episodes = np.full(size, -1, dtype=np.int64)
+        self._running = np.zeros(size, dtype=np.bool_)
+        self._starting = np.zeros(size, dtype=np.bool_)
+        self._previous_actions = np.full(size, -1, dtype=np.int32)
+        self._previous_rewards = np.zeros(size, dtype=np.float32)
+        self._lengths = np.zeros(size, dtype=np.int64)
+        self._returns = np.zeros(size)
+        self._rngs: list[np.random.Generator | None] = [None] * size
+        self._uniforms = np.empty((size, _UNIFORMS))
+        self._record = record
+        self._recorder = Recorder(env.task, size, with_log_probs=record.log_probs) if record else None
+
+    def run(self) -> Iterator[Episode | EpisodeResult]:
+        """Step until the jobs are used up."""
+        mask = self._next_jobs(self._all_slots)
+        observations, _ = self._env.reset(options={"levels": self._levels})
+        self._begin(np.ones_like(mask), mask)
+        while self._running.any():
+            inputs = self._inputs(observations)
+            choice = self._choose(inputs)
+            actions = choice.actions
+            following, rewards, terminated, truncated, infos = self._env.step(actions)
+            if self._recorder is not None:
+                self._recorder.append(observations, rewards, self._labels(inputs) or choice, self._running)
+            self._account(actions, rewards)
+            observations = following
+            ended = (terminated | truncated) & self._running
+            if not ended.any():
+                continue
+            slots = np.flatnonzero(ended)
+            known = infos["final_observation_known"]
+            finished = [self._finish(int(i), terminated[i], truncated[i], known[i], observations) for i in slots]
+            self._running = self._running & ~ended
+            if (mask := self._next_jobs(slots)).any():
+                observations, _ = self._env.reset(options={"levels": self._levels, "reset_mask": mask})
+                self._begin(mask, mask)
+            yield from finished
+
+    def _next_jobs(self, slots: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        """Give the next jobs to free slots; returns the slots that got one, as a mask [B]."""
+        mask = np.zeros(len(self._levels), dtype=np.bool_)
+        for slot, (level, episode) in zip(slots, self._jobs, strict=False):
+            self._levels[slot], self._episodes[slot] = level, episode
+            self._rngs[slot] = rng_for(self._seed, self._env.task.name, level, episode)
+            mask[slot] = True
+        return mask
+
+    def _begin(self, reset: npt.NDArray[np.bool_], running: npt.NDArray[np.bool_]) -> None:
+        self._running = self._running | running
+        self._starting = reset
+        self._previous_actions = np.where(reset, np.int32(-1), self._previous_actions)
+        self._previous_rewards = np.where(reset, np.float32(0), self._previous_rewards)
+        self._lengths[reset] = 0
+        self._returns[reset] = 0
+        if self._recorder is not None:
+            self._recorder.start(reset)
+
+    def _inputs(self, observations: Observations) -> PolicyInput:
+        levels = self._levels.copy() if self._privileged else None
+        return PolicyInput(observations, self._starting, self._previous_actions, self._previous_rewards, levels)
+
+    def _choose(self, inputs: PolicyInput) -> Choice:
+        log_probs = self._policy.act(inputs)
+        try:
+            if self._mode == "greedy":
+                return choose_greedy(log_probs)
+            return choose_sampled(log_probs, self._draw(), self._temperature)
+        except ValueError as error:
+            raise RunError(f"The policy {self._policy.policy_id!r} on {self._env.task.name!r}: {error}") from None
+
+    def _labels(self, inputs: PolicyInput) -> Choice | None:
+        labeler = self._record.labeler if self._record else None
+        if labeler is None:
+            return None
+        if is_privileged(labeler) and inputs.levels is None:
+            inputs = dataclasses.replace(inputs, levels=self._levels.copy())
+        return choose_greedy(labeler.act(inputs))
+
+    def _draw(self) -> Floats:
+        """The next uniform of each running slot [B]; what idle slots get has no effect."""
+        column = self._lengths % _UNIFORMS
+        for slot in np.flatnonzero((column == 0) & self._running):
+            rng = self._rngs[slot]
+            assert rng is not None
+            self._uniforms[slot] = rng.random(_UNIFORMS)
+        uniforms: Floats = self._uniforms[self._all_slots, column]
+        return np.where(self._running, uniforms, 0.0)
+
+    def _account(self, actions: npt.NDArray[np.int32], rewards: npt.NDArray[np.float32]) -> None:
+        self._lengths += self._running
+        self._returns += np.where(self._running, rewards, 0)
+        self._starting = np.zeros(len(actions), dtype=np.bool_)
+        self._previous_actions, self._previous_rewards = actions, rewards
+
+    def _finish(
+        self, slot: int, terminated: bool, truncated: bool, known: bool, final: Observations
+    ) -> Episode | EpisodeResult:
+        names: dict[str, Any] = {
+            "env": self._env.task.name,
+            "level": int(self._levels[slot]),
+            "episode": int(self._episodes[slot]),
+            "terminated": bool(terminated),
+            "truncated": bool(truncated),
+        }
+        if self._recorder is None or self._record is None:
+            return EpisodeResult(
+                **names, episode_return=float(self._returns[slot]), length=int(self._lengths[slot]), metrics={}
+            )
+        return Episode(
+            **names,
+            seed=self._seed,
+            source=self._record.source,
+            policy_id=self._policy.policy_id,
+            final_observation_known=bool(known),
+            **self._recorder.take(slot, final if known else None),
+        )
+
+
+def is_privileged(policy: Policy) -> bool:
+    """Whether a policy is told the level it plays."""
+    return bool(getattr(policy, "privileged", False))
+
+
+def choose_sampled(log_probs: npt.NDArray[np.float32], uniforms: Floats, temperature: float = 1.0) -> Choice:
+    """Inverse CDF in float64: the first action whose cumulated probability exceeds the uniform.
+
+    Args:
+        log_probs: [B, A], need not be normalized.
+        uniforms: [B] in [0, 1).
+        temperature: Divides the log-probabilities.
+
+    Raises:
+        ValueError: If a row is no distribution.
+    """
+    scaled = _checked(log_probs) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    cumulated = np.cumsum(np.exp(scaled), axis=1)
+    total = cumulated[:, -1]
+    if not (np.isfinite(total) & (total > 0)).all():
+        raise ValueError("its log-probabilities hold NaN, +inf, or a row without any possible action.")
+    actions = (cumulated <= (uniforms * total)[:, None]).sum(axis=1, dtype=np.int32)
+    normalized = (scaled - np.log(total)[:, None]).astype(np.float32)
+    return Choice(actions, normalized[np.arange(len(actions)), actions], normalized)
+
+
+def choose_greedy(log_probs: npt.NDArray[np.float32]) -> Choice:
+    """The most probable action (the first of several), taken with probability one.
+
+    Raises:
+        ValueError: If a row is no distribution.
+    """
+    values = _checked(log_probs)
+    best = values.max(axis=1)
+    if not np.isfinite(best).all():
+        raise ValueError("its log-probabilities hold NaN, +inf, or a row without any possible action.")
+    actions = values.argmax(axis=1).astype(np.int32)
+    certain = np.full(values.shape, -np.inf, dtype=np.float32)
+    certain[np.arange(len(actions)), actions] = 0
+    return Choice(actions, np.zeros(len(actions), dtype=np.float32), certain)
+
+
+def _checked(log_probs: npt.NDArray[np.float32]) -> Floats:
+    if log_probs.ndim != 2:
+        raise ValueError(f"it returned an array of shape {log_probs.shape}; log-probabilities have shape [B, A].")
+    return log_probs.astype(np.float64)

@@ -1,0 +1,147 @@
+"""Who acts, by name: random, the experts, and trained policies. Descriptions travel to actors; they build from them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from actors.experts import ExpertPolicy, GridExpert, QuizExpert
+from actors.policy import Policy, RandomPolicy
+from actors.rollout import Job, RecordOptions, is_privileged, play
+from data.episode import Episode
+from envs.errors import UsageError, unknown_name
+from envs.registry import make_spec, make_vec
+from envs.vector import LevelVectorEnv
+from metrics.protocol import ActionMode
+
+Option = float | int | str | bool
+
+POLICY_LOADER = "trainers.checkpoint:load_policy"
+"""Loads a trained policy from a path. Named, not imported: acting comes before training."""
+
+_EXPERT_OPTIONS = ("noise", "relabel", "log_probs")
+_POLICY_OPTIONS = ("mode", "temperature", "log_probs", "loader")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec:
+    """Which source of episodes, with its settings; the same on every machine."""
+
+    env: str
+    name: str
+    """``"random"``, ``"maze-search"``, ``"grid-expert"``, ``"quiz-expert"``, or the path of a checkpoint."""
+    options: Mapping[str, Option] = field(default_factory=dict)
+    """Experts: ``noise`` (probability of a random move, default 0), ``relabel`` (store the expert's action in place of
+    the one taken). Checkpoints: ``mode``, ``temperature``, ``loader``. All: ``log_probs`` (store whole
+    distributions)."""
+
+
+@dataclass(kw_only=True)
+class Source:
+    """A source ready to play."""
+
+    env: str
+    policy: Policy
+    record: RecordOptions
+    mode: ActionMode = "sampled"
+    temperature: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Stored with every episode."""
+        return self.record.source
+
+    @property
+    def privileged(self) -> bool:
+        """Whether it is told the level."""
+        return is_privileged(self.policy)
+
+    @cached_property
+    def _single(self) -> LevelVectorEnv:
+        return make_vec(self.env, 1)
+
+    def play(self, level: int, episode: int, seed: int) -> Episode:
+        """The episode named by (seed, level, episode), in one slot of its own."""
+        return next(self.play_jobs(self._single, [(level, episode)], seed))
+
+    def play_jobs(self, env: LevelVectorEnv, jobs: Sequence[Job], seed: int) -> Iterator[Episode]:
+        """Yields the episode of every job as it ends."""
+        return play(env, self.policy, jobs, seed=seed, mode=self.mode, temperature=self.temperature, record=self.record)
+
+
+def build_source(spec: SourceSpec) -> Source:
+    """Build a source from its description.
+
+    Raises:
+        UsageError: For an unknown source or option, or one that cannot play this environment.
+    """
+    if spec.name in EXPERTS:
+        return _expert_source(spec)
+    _check_options(spec, _POLICY_OPTIONS)
+    mode: Any = spec.options.get("mode", "sampled")
+    temperature = float(spec.options.get("temperature", 1.0))
+    policy = load_policy(spec)
+    suffix = ("-greedy" if mode == "greedy" else "") + (f"-t{temperature:g}" if temperature != 1 else "")
+    record = RecordOptions(source=policy.policy_id + suffix, log_probs=bool(spec.options.get("log_probs", False)))
+    return Source(env=spec.env, policy=policy, record=record, mode=mode, temperature=temperature)
+
+
+def load_policy(spec: SourceSpec) -> Policy:
+    """The policy of a source, without noise where it is an expert's.
+
+    Raises:
+        UsageError: If there is no such source.
+    """
+    if spec.name == "random":
+        return RandomPolicy(make_spec(spec.env))
+    if spec.name in EXPERTS:
+        return _expert_source(spec).policy
+    if not Path(spec.name).exists():
+        raise unknown_name("source (nor is there a checkpoint of that name)", spec.name, [*EXPERTS, "random"])
+    module, _, function = str(spec.options.get("loader", POLICY_LOADER)).partition(":")
+    load: Callable[[str], Policy] = getattr(importlib.import_module(module), function)
+    policy = load(spec.name)
+    played = getattr(policy, "spec", None)
+    if played is not None and played.name != spec.env and played.observation_columns != _columns(spec.env):
+        raise UsageError(f"The policy {spec.name!r} was made for {played.name!r}; it cannot read {spec.env!r}.")
+    return policy
+
+
+def _columns(env: str) -> Mapping[str, Any]:
+    return make_spec(env).observation_columns
+
+
+def _expert_source(spec: SourceSpec) -> Source:
+    _check_options(spec, _EXPERT_OPTIONS)
+    relabel = bool(spec.options.get("relabel", False))
+    policy = ExpertPolicy(EXPERTS[spec.name](spec.env), spec.name, float(spec.options.get("noise", 0.0)))
+    record = RecordOptions(
+        source=policy.policy_id + ("-relabeled" if relabel else ""),
+        log_probs=bool(spec.options.get("log_probs", False)),
+        labeler=policy.labeler() if relabel else None,
+    )
+    return Source(env=spec.env, policy=policy, record=record)
+
+
+def _check_options(spec: SourceSpec, allowed: tuple[str, ...]) -> None:
+    for name in spec.options:
+        if name not in allowed:
+            raise unknown_name(f"option of source {spec.name!r}", name, allowed)
+
+
+def _maze_search(env: str) -> Any:
+    from actors.maze_search import MazeSearch
+
+    return MazeSearch(env)
+
+
+EXPERTS: dict[str, Callable[[str], Any]] = {
+    "maze-search": _maze_search,
+    "grid-expert": GridExpert,
+    "quiz-expert": lambda env: QuizExpert(make_spec(env)),
+}
+"""Name -> expert for an environment."""
