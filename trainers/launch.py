@@ -11,13 +11,15 @@ import torch
 
 from data.files import atomic_write_json
 from envs.errors import UsageError
+from trainers.algorithms import build_algorithm
 from trainers.config import ExperimentConfig, TrainConfig
 from trainers.distributed import WorkerContext
+from trainers.evaluation import protocol_for
 from trainers.loop import Evaluate, TrainResult
 from trainers.loop import train as run_loop
 from trainers.reporter import MultiReporter, Reporter
 from trainers.run_files import RESULT, open_reporter, prepare_run
-from trainers.training_data import open_training_data
+from trainers.training_data import TrainingData, open_training_data
 
 
 def run(
@@ -76,9 +78,9 @@ def run_inline(
         evaluate: None plays the protocol's train and validation levels.
     """
     run_dir = run_dir.resolve()
-    resume_from = prepare_run(config, run_dir, resume=resume)
     context = WorkerContext(device=pick_device(config.train))
-    data = open_training_data(config)
+    data = open_and_check(config)
+    resume_from = prepare_run(config, run_dir, resume=resume)
     local = open_reporter(config, run_dir, resume_from=resume_from, data=data.report, group=group, console=console)
     both = MultiReporter([local] if reporter is None else [local, reporter])
     with contextlib.closing(both), torch_threads(config.train.threads_per_worker):
@@ -88,6 +90,18 @@ def run_inline(
     result = dataclasses.replace(result, wandb_url=local.url)
     atomic_write_json(run_dir / RESULT, result.to_json())
     return result
+
+
+def open_and_check(config: ExperimentConfig) -> TrainingData:
+    """The training data, once everything that the config names is known to fit; nothing is written before that.
+
+    Raises:
+        UsageError: Naming what does not fit.
+    """
+    data = open_training_data(config)
+    build_algorithm(data.spec, config.algorithm, config.network, config.seed)
+    protocol_for(config, data.spec, data.levels)
+    return data
 
 
 def pick_device(config: TrainConfig) -> torch.device:

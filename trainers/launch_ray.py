@@ -13,7 +13,7 @@ from data.files import atomic_write_json
 from envs.errors import RunError, UsageError
 from trainers.config import ExperimentConfig
 from trainers.distributed import WorkerContext
-from trainers.launch import preflight, torch_threads
+from trainers.launch import open_and_check, preflight, torch_threads
 from trainers.loop import TrainResult, train
 from trainers.reporter import NullReporter, Reporter, ReportTail, TrainReporter
 from trainers.run_files import RESULT, open_reporter, prepare_run, read_json
@@ -63,6 +63,7 @@ def run_distributed(
 
     run_dir = run_dir.resolve()
     preflight(config, ray.cluster_resources())
+    open_and_check(config)
     prepare_run(config, run_dir, resume=resume)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -107,10 +107,10 @@ class CompleteMetrics:
         Raises:
             UsageError: If a metric of the sealed test is among them.
         """
-        sealed = [name for name in metrics if name.startswith(("eval/test", "eval/gap/test"))]
+        sealed = [name for name in metrics if _is_sealed(name)]
         if sealed:
             raise UsageError(
-                f"{sealed[0]!r} was reported to the search, which may not see the test; report it after selection."
+                f"{sealed[0]!r} was reported to the search, which may not see the test; play the test after selection."
             )
         finite = {name: float(value) if math.isfinite(value) else WORST for name, value in metrics.items()}
         self._last = {**self._last, **finite}

@@ -183,7 +183,7 @@ def test_wrong_use_is_refused_before_anything_runs(
         changes = {"data": dataclasses.replace(config.data, **data)}
     with pytest.raises(UsageError, match=message):
         run_inline(grid_experiment(grid_data, **changes), tmp_path / "run", evaluate=constant)
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_directory_holds_one_experiment(grid_data: Path, tmp_path: Path) -> None:
