@@ -56,7 +56,9 @@ class Progress:
     def _line(self, note: str) -> str:
         elapsed_s = time.monotonic() - self._start_s
         rate = self._done / elapsed_s if elapsed_s > 0 else 0.0
-        left = f", {(self._total - self._done) / rate:.0f} s left" if rate > 0 else ""
+        # The first results of many actors come late and all at once: a rate from them would be nonsense.
+        known = self._done >= 0.02 * self._total and rate > 0
+        left = f", {(self._total - self._done) / rate:.0f} s left" if known else ""
         tail = f" ({note})" if note else ""
         return f"{self._label}: {self._done:,.0f} of {self._total:,.0f} {self._unit}, {rate:,.1f}/s{left}{tail}"
 

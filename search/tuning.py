@@ -59,7 +59,7 @@ def read_result(study_dir: Path, spec: TrialSpec) -> dict[str, Any] | None:
 
 def _tuner(config: SweepConfig, study_dir: Path) -> tune.Tuner:
     trainable = _trainable(config, study_dir)
-    experiment = study_dir / TUNE_FOLDER
+    experiment = study_dir.resolve() / TUNE_FOLDER  # Ray takes a relative path for a URI without a scheme
     if tune.Tuner.can_restore(str(experiment)):
         say("Search: resuming the trials of an interrupted run")
         # A trial that ended by an error is tried again from its last checkpoint.

@@ -1,0 +1,142 @@
+"""What a study tries, what it refuses, and how early stopping compares."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from envs.errors import RunError, UsageError
+from search.config import SweepConfig
+from search.preflight import check_names, check_study, study_bytes
+from search.recipes import RECIPES, build_sweep
+from search.scheduler import METRIC, TIME_ATTRIBUTE, GroupedScheduler, build_scheduler, num_levels_of
+from search.space import experiment_of, trial_specs
+from search.study_log import StudyLog
+from search.sweep import locked, open_study, read_config
+from search.tuning import concurrent_trials, trial_resources
+
+
+def small(**changes: Any) -> SweepConfig:
+    return dataclasses.replace(build_sweep("grid-diversity"), **changes)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_complete_and_survives_json(name: str, tmp_path: Path) -> None:
+    config = build_sweep(name)
+    check_names(config)
+    open_study(config, tmp_path, "command")
+    assert read_config(tmp_path) == config
+
+
+def test_every_level_count_gets_the_same_number_of_transitions(tmp_path: Path) -> None:
+    config = small()
+    experiments = [experiment_of(config, spec, tmp_path) for spec in trial_specs(config)]
+    assert {e.data.max_transitions for e in experiments} == {config.num_transitions}
+    assert {e.data.num_levels for e in experiments} == set(config.level_counts)
+    assert len({e.name for e in experiments}) == 3 * 2 * 2
+
+
+def test_seeds_share_the_name_of_their_configuration() -> None:
+    specs = trial_specs(small(seeds=(0, 1, 2)))
+    groups: dict[str, set[int]] = {}
+    for spec in specs:
+        groups.setdefault(spec.config_id, set()).add(spec.seed)
+    assert set(map(frozenset, groups.values())) == {frozenset({0, 1, 2})}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"level_counts": (5,)}, "at least two"),
+        ({"level_counts": (9, 5)}, "increasing"),
+        ({"seeds": (0,)}, "two seeds"),
+    ],
+)
+def test_a_study_without_contrast_or_intervals_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        small(**changes)
+
+
+def test_another_study_in_the_directory_is_refused(tmp_path: Path) -> None:
+    open_study(small(), tmp_path, "")
+    with pytest.raises(UsageError, match="another study"):
+        open_study(small(num_transitions=7), tmp_path, "")
+
+
+def test_a_second_process_on_the_same_study_is_refused(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(UsageError, match="Another process"), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_a_resumed_study_keeps_its_beginning_and_adds_up_times(tmp_path: Path) -> None:
+    StudyLog(tmp_path, {"name": "a"}).add(created="then")
+    for _ in range(2):
+        StudyLog(tmp_path, {"name": "a"}).record_time("search", 1.5)
+    value = json.loads((tmp_path / "study.json").read_text())
+    assert value["created"] == "then"
+    assert value["timings_s"] == {"search": 3.0}
+
+
+def test_a_cluster_that_is_too_small_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="2 workers need 2 CPUs"):
+        check_study(small(), tmp_path, {"CPU": 1.0})
+
+
+def test_a_full_disk_is_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.files.free_bytes", lambda path: study_bytes(small()) - 1)
+    with pytest.raises(RunError, match="are free on its disk"):
+        check_study(small(), tmp_path, {"CPU": 8.0})
+
+
+def test_an_unknown_environment_is_answered_with_the_closest() -> None:
+    config = build_sweep("maze-diversity", ["experiment.env=procgen/mase"])
+    with pytest.raises(UsageError, match="Did you mean 'procgen/maze'"):
+        check_names(config)
+
+
+def test_trials_with_a_worker_group_hold_no_cpu_and_never_exceed_the_cluster() -> None:
+    one = small()
+    two = dataclasses.replace(
+        one,
+        experiment=dataclasses.replace(one.experiment, train=dataclasses.replace(one.experiment.train, num_workers=2)),
+    )
+    assert trial_resources(one) == {"CPU": 1.0}
+    assert trial_resources(two)["CPU"] == 0
+    assert [concurrent_trials(config, {"CPU": 5.0}) for config in (one, two)] == [5, 2]
+    assert concurrent_trials(dataclasses.replace(one, max_concurrent_trials=3), {"CPU": 5.0}) == 3
+
+
+def trial(num_levels: int, name: str) -> Any:
+    return SimpleNamespace(trial_id=name, config={"trial": {"num_levels": num_levels}}, is_finished=lambda: False)
+
+
+def decisions(scheduler: GroupedScheduler, scores: list[tuple[Any, float]]) -> list[str]:
+    for item, _ in scores:
+        scheduler.on_trial_add(None, item)
+    return [
+        scheduler.on_trial_result(None, item, {TIME_ATTRIBUTE: 150, METRIC: score, "training_iteration": 1})
+        for item, score in scores
+    ]
+
+
+def test_few_levels_are_not_stopped_for_being_worse_than_many() -> None:
+    scheduler = build_scheduler(small(scheduler="asha"))
+    scheduler.set_search_properties(METRIC, "max")
+    many, few = trial(128, "many"), trial(2, "few")
+    assert decisions(scheduler, [(many, 0.9), (few, 0.1)]) == ["CONTINUE", "CONTINUE"]
+    assert decisions(scheduler, [(trial(2, "worse"), 0.05)]) == ["STOP"]
+
+
+def test_one_scheduler_for_all_would_stop_them() -> None:
+    scheduler = build_scheduler(small(scheduler="asha"))
+    scheduler._group_of = lambda config: "all"
+    scheduler.set_search_properties(METRIC, "max")
+    assert decisions(scheduler, [(trial(128, "many"), 0.9), (trial(2, "few"), 0.1)]) == ["CONTINUE", "STOP"]
+    assert num_levels_of({"trial": {"num_levels": 2}}) == 2
