@@ -48,7 +48,7 @@ COMMANDS = {
     "collect": Command("actors.commands", "_collect", "record episodes of a behavior policy as a dataset"),
     "data": Command("data.commands", "", "show and verify datasets"),
     "train": Command("trainers.commands", "", "train a policy from recorded data, or PPO online"),
-    "evaluate": Command("actors.commands", "_evaluate", "play a trained policy on the levels of each split"),
+    "evaluate": Command("trainers.evaluate_command", "_evaluate", "play a trained policy on the levels of each split"),
     "sweep": Command("search.sweep_command", "", "search data diversity and hyperparameters, then report"),
     "status": Command("search.report_commands", "_status", "how far a study is"),
     "report": Command("search.report_commands", "_report", "write the page, the table and the pictures of a study"),

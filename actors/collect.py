@@ -78,7 +78,9 @@ class CollectConfig:
         return SourceSpec(env=self.env, name=self.source, options=dict(self.options))
 
 
-def collect(config: CollectConfig, out: Path, progress: Progress | None = None) -> Dataset:
+def collect(
+    config: CollectConfig, out: Path, progress: Progress | None = None, *, address: str | None = None
+) -> Dataset:
     """Record a dataset.
 
     Round k is episode k on every level. Rounds are played in waves: after each one, the mean length so far says how
@@ -89,6 +91,7 @@ def collect(config: CollectConfig, out: Path, progress: Progress | None = None) 
         config: What to record.
         out: Directory of the dataset; it must not exist.
         progress: Called as episodes arrive.
+        address: Ray cluster to join where Ray is not running here yet; None starts a local one.
 
     Raises:
         UsageError: For an unknown environment, source, option or level, or if `out` exists.
@@ -99,8 +102,8 @@ def collect(config: CollectConfig, out: Path, progress: Progress | None = None) 
     build_source(config.source_spec)  # wrong use is found here, not in a worker
     check_disk_space(out, estimate_bytes(config))
     with (
-        _player(config) as play,
         DatasetWriter(out, spec, _provenance(config), license=config.license) as writer,
+        _player(config, address) as play,
     ):
         _play_waves(config, play, writer, progress)
         return writer.finish()
@@ -140,7 +143,7 @@ def _play_waves(config: CollectConfig, play: Play, writer: DatasetWriter, progre
 
 
 @contextlib.contextmanager
-def _player(config: CollectConfig) -> Iterator[Play]:
+def _player(config: CollectConfig, address: str | None) -> Iterator[Play]:
     """Plays jobs in this process, or on a pool of actors."""
     if config.num_actors == 0:
         source = build_source(config.source_spec)
@@ -151,7 +154,7 @@ def _player(config: CollectConfig) -> Iterator[Play]:
     from actors.pool import ActorPool
 
     task = RecordTask(key=new_task_key(), source=config.source_spec, seed=config.seed, num_envs=config.num_envs)
-    with ray_session(), ActorPool(config.num_actors) as pool:
+    with ray_session(address), ActorPool(config.num_actors) as pool:
         yield lambda jobs: pool.play_episodes(task, jobs)
 
 

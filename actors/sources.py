@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -100,15 +101,31 @@ def load_policy(spec: SourceSpec) -> Policy:
         return RandomPolicy(make_spec(spec.env))
     if spec.name in EXPERTS:
         return _expert_source(spec).policy
-    if not Path(spec.name).exists():
-        raise unknown_name("source (nor is there a checkpoint of that name)", spec.name, [*EXPERTS, "random"])
+    checkpoint = checkpoint_of(Path(spec.name))
     module, _, function = str(spec.options.get("loader", POLICY_LOADER)).partition(":")
     load: Callable[[str], Policy] = getattr(importlib.import_module(module), function)
-    policy = load(spec.name)
+    policy = load(str(checkpoint))
     played = getattr(policy, "spec", None)
     if played is not None and played.name != spec.env and played.observation_columns != _columns(spec.env):
         raise UsageError(f"The policy {spec.name!r} was made for {played.name!r}; it cannot read {spec.env!r}.")
     return policy
+
+
+def checkpoint_of(path: Path) -> Path:
+    """The checkpoint that a path means: itself, or a run directory's best one.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    for candidate in (path, path / "checkpoints" / "best", path / "checkpoints" / "last"):
+        if (candidate / "policy.json").exists():
+            return candidate.resolve()
+    raise unknown_name("source (nor is there a run or checkpoint of that name)", str(path), [*EXPERTS, "random"])
+
+
+def env_of(checkpoint: Path) -> str:
+    """The environment that a checkpoint was trained in."""
+    return str(json.loads((checkpoint / "policy.json").read_text())["env"]["name"])
 
 
 def _columns(env: str) -> Mapping[str, Any]:

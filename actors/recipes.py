@@ -1,0 +1,61 @@
+"""Named functions that return complete collection configs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from actors.collect import CollectConfig
+from envs.errors import unknown_name
+from envs.overrides import apply_overrides, parse_overrides
+
+
+def grid_expert() -> CollectConfig:
+    """Shortest ways on the toy grid, disturbed at random: seconds."""
+    return CollectConfig(
+        env="grid/default", source="grid-expert", options={"noise": 0.2}, num_levels=100, min_transitions=2_000
+    )
+
+
+def quiz_expert() -> CollectConfig:
+    """The toy quiz with some wrong answers: seconds."""
+    return CollectConfig(
+        env="quiz/default", source="quiz-expert", options={"noise": 0.2}, num_levels=100, min_transitions=1_000
+    )
+
+
+def maze() -> CollectConfig:
+    """The maze search expert with random moves in between, labels as played: half a minute on 2 cores."""
+    return CollectConfig(
+        env="procgen/maze", source="maze-search", options={"noise": 0.3}, num_levels=200, min_transitions=20_000
+    )
+
+
+def maze_relabeled() -> CollectConfig:
+    """The same episodes with the expert's move stored in every state."""
+    return dataclasses.replace(maze(), options={"noise": 0.3, "relabel": True})
+
+
+def procgen_random() -> CollectConfig:
+    """Uniformly random actions; choose the game with env=procgen/NAME."""
+    return CollectConfig(env="procgen/coinrun", source="random", num_levels=200, min_transitions=50_000)
+
+
+RECIPES: dict[str, Callable[[], CollectConfig]] = {
+    "grid-expert": grid_expert,
+    "quiz-expert": quiz_expert,
+    "maze": maze,
+    "maze-relabeled": maze_relabeled,
+    "procgen-random": procgen_random,
+}
+
+
+def build_collection(recipe: str, overrides: Sequence[str] = ()) -> CollectConfig:
+    """The recipe's config with ``FIELD=VALUE`` overrides applied.
+
+    Raises:
+        UsageError: For an unknown recipe or field, answered with the closest match.
+    """
+    if recipe not in RECIPES:
+        raise unknown_name("collection recipe", recipe, RECIPES)
+    return apply_overrides(RECIPES[recipe](), parse_overrides(overrides))
