@@ -13,7 +13,7 @@ from ray import tune
 from envs.console import Progress, say
 from envs.errors import RunError
 from search.config import SweepConfig
-from search.scheduler import METRIC, build_scheduler
+from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler
 from search.space import TrialSpec, experiment_of, param_space, trial_path, trial_specs
 from trainers.launch import run
 from trainers.reporter import TuneReporter
@@ -21,6 +21,7 @@ from trainers.reporter import TuneReporter
 RESULT = "result.json"
 DRIVER_MEMORY_BYTES = 1e6
 TUNE_FOLDER = "tune"
+TRAIN_METRIC = "eval/train/normalized_return"
 
 
 def run_trials(config: SweepConfig, study_dir: Path) -> list[dict[str, Any]]:
@@ -142,16 +143,25 @@ def _record(study_dir: Path, spec: TrialSpec) -> dict[str, Any]:
 
 
 class TrialProgress(tune.Callback):
-    """One line per finished trial, with the time left."""
+    """A line per evaluation, and one per finished trial with the time left."""
 
     def __init__(self, total: int) -> None:
         self._total, self._done = total, 0
         self._progress: Progress | None = None  # made on first use: Tune pickles its callbacks
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Count it and show what it reached."""
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        """Show what a trial has reached."""
+        step, train, validation = (result.get(name) for name in (TIME_ATTRIBUTE, TRAIN_METRIC, METRIC))
+        if step is not None and train is not None and validation is not None:
+            self._update(
+                f"{_trial_name(trial)} step {step}: train {train:.2f}, validation {validation:.2f}, normalized"
+            )
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Count it."""
         self._done += 1
+        self._update(f"{_trial_name(trial)} ended")
+
+    def _update(self, note: str) -> None:
         self._progress = self._progress or Progress("search", self._total, "trials", every_s=0.0)
-        score = (trial.last_result or {}).get(METRIC)
-        note = _trial_name(trial) + ("" if score is None else f": validation {score:.2f} (normalized)")
         self._progress.update(self._done, note=note)
