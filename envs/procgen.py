@@ -30,6 +30,7 @@ CACHE_BYTES = 128 * 2**20
 
 _MAX_STATE_BYTES = 2**20  # the engine's own bound
 _COUNTER_BYTES = 8
+_NUM_LEADING_INTS = 17  # options and level range, between the game's name and the level generator
 _Frames = npt.NDArray[np.uint8]
 
 
@@ -100,12 +101,11 @@ class ProcgenVectorEnv(LevelVectorEnv):
         self._engine.act(actions)
         rewards, observations, first = self._engine.observe()
         self._replace_frames(observations["rgb"], first | ~active)
-        truncated = np.zeros_like(first)
-        late = first & active & (self._steps >= self.task.max_episode_steps)
-        if late.any():
+        truncated = first & (self._steps >= self.task.max_episode_steps)
+        if truncated.any():
             complete = np.array([info["prev_level_complete"] for info in self._engine.get_info()], dtype=np.bool_)
-            truncated = late & ~complete
-        return Transition(rewards, first & ~truncated, truncated)
+            truncated &= ~complete
+        return Transition(rewards, first ^ truncated, truncated)
 
     def _observe(self) -> Observations:
         self._refresh_frames()
@@ -132,7 +132,7 @@ class ProcgenVectorEnv(LevelVectorEnv):
             raise UsageError(f"Slot {index} of {self.task.name!r} is not running; only running slots can be saved.")
         length = self._engine.call_c_func("get_state", index, self._buffer, _MAX_STATE_BYTES)
         counters = np.array([self._levels[index], self._steps[index]], dtype="<i4").tobytes()
-        return counters + bytes(self._engine._ffi.buffer(self._buffer, length))
+        return counters + without_level_generator(bytes(self._engine._ffi.buffer(self._buffer, length)))
 
     def load_state(self, index: int, state: bytes) -> None:
         """Continue a saved episode in a slot, of this environment or of another one of the same game and mode."""
@@ -155,10 +155,24 @@ def initial_state(game: str, mode: str, level: int) -> bytes:
     engine = native_engine(game, mode, 1, start_level=level, num_levels=1)
     try:
         engine.observe()
-        state: bytes = engine.get_state()[0]
-        return state
+        return without_level_generator(engine.get_state()[0])
     finally:
         engine.close()
+
+
+def without_level_generator(state: bytes) -> bytes:
+    """A saved state with the text of one random generator emptied: 6.7 kB less and a quarter faster to restore.
+
+    That generator only draws the next level, in a slot that is reset before it plays on. The generator of the game
+    itself follows and stays. A state that is not laid out as expected is returned as it is.
+    """
+    name_length = int.from_bytes(state[4:8], "little")
+    start = 8 + name_length + 4 * _NUM_LEADING_INTS + 4
+    length = int.from_bytes(state[start : start + 4], "little")
+    text = state[start + 4 : start + 4 + length]
+    if len(text) != length or not text.replace(b" ", b"").isdigit():
+        return state
+    return state[:start] + bytes(4) + state[start + 4 + length :]
 
 
 def whole_level(game: str, mode: str, level: int) -> _Frames:

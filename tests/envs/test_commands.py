@@ -122,5 +122,5 @@ def test_reward_normalizes_with_every_table(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("text", ["5", "a:b", "3:3", "0:9999999999", "9999999998:9999999999", "-1:4"])
 def test_wrong_level_ranges_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="(?i)level"):
+    with pytest.raises(UsageError, match=r"(?i)level"):
         envs("audit", "grid/default", f"--levels={text}")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from envs.errors import UsageError
-from envs.procgen import ProcgenVectorEnv, engine_class, initial_state, make_spec, spec_name
+from envs.procgen import ProcgenVectorEnv, engine_class, initial_state, make_spec, spec_name, without_level_generator
 from envs.procgen_tables import GAMES, NUM_LEVELS
 from envs.registry import make_vec
 from tests.envs.procgen_native import Clock, NativeEpisode, native, play_native
@@ -193,6 +193,18 @@ def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "procgen", None)
     with pytest.raises(UsageError, match="pip install procgen-mirror"):
         engine_class()
+
+
+@ALL_GAMES
+def test_states_are_kept_without_the_generator_of_levels(game: str, mode: str) -> None:
+    engine = native(game, mode, 5)
+    engine.observe()
+    assert 6000 < len(engine.get_state()[0]) - len(initial_state(game, mode, 5)) < 7000
+
+
+def test_a_state_of_unknown_layout_is_kept_whole() -> None:
+    for state in (b"", bytes(50), bytes(range(256)) * 100):
+        assert without_level_generator(state) == state
 
 
 def test_initial_states_do_not_depend_on_when_they_are_made() -> None:
