@@ -20,6 +20,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
+from envs.errors import UsageError
 from metrics.protocol import Role
 
 
@@ -96,7 +97,7 @@ def return_against_levels(
     """
     points = sorted(levels, key=lambda entry: float(entry["num_levels"]))
     with _axes(title, "number of training levels (log scale)", ylabel) as (figure, axes):
-        counts = [float(point["num_levels"]) for point in points]
+        counts = _level_counts(points)
         roles = [role for role in ROLE_LOOKS if any(role in point[key] for point in points)]
         for role, shift in zip(roles, _shifts(counts, len(roles)), strict=True):
             rows = [
@@ -118,7 +119,8 @@ def gap_against_levels(
 ) -> Figure:
     """The gap at each number of training levels, ``{"num_levels": 10, "gap": {"point", "low", "high"}}``."""
     points = sorted(levels, key=lambda entry: float(entry["num_levels"]))
-    rows = [(float(point["num_levels"]), {**point["gap"], "mean": point["gap"]["point"]}) for point in points]
+    gaps = [{**point["gap"], "mean": point["gap"]["point"]} for point in points]
+    rows = list(zip(_level_counts(points), gaps, strict=True))
     with _axes(title, "number of training levels (log scale)", ylabel) as (figure, axes):
         axes.axhline(0.0, color=_GREY, linewidth=1.2, linestyle="--")
         _points_with_intervals(axes, rows, Look("generalization gap with interval", PALETTE[3], "o", "-"))
@@ -246,6 +248,12 @@ def _reference_line(axes: Any, name: str, bounds: Bounds, line: str) -> None:
     axes.axhline(bounds["mean"], color=_GREY, linewidth=1.4, linestyle=line, label=name)
     if np.isfinite([low, high]).all():
         axes.axhspan(low, high, color=_GREY, alpha=0.12, linewidth=0)
+
+
+def _level_counts(levels: Sequence[Mapping[str, Any]]) -> list[float]:
+    if not levels:
+        raise UsageError("A plot over the number of training levels was given no points; it needs at least one.")
+    return [float(entry["num_levels"]) for entry in levels]
 
 
 def _shifts(counts: Sequence[float], num_series: int) -> npt.NDArray[np.float64]:

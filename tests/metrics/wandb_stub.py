@@ -30,8 +30,7 @@ class WandbStub:
         self.uploads: dict[str, bytes] = {}
         self.lock = threading.Lock()
         self.released = threading.Event()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
-        self.server.daemon_threads = True
+        self.server = _QuietServer(("127.0.0.1", 0), _handler_for(self))
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     @property
@@ -56,11 +55,29 @@ class WandbStub:
         if "createRunFiles" in query:
             files = [{"name": n, "uploadUrl": f"{self.url}/upload/{n}"} for n in variables.get("files", [])]
             return {"createRunFiles": {"runID": "stub", "uploadHeaders": [], "files": files}}
+        if "RunResumeStatus" in query:
+            return {"model": self._model(variables)}
         if "viewer" in query:
             return {"viewer": {"id": "v", "entity": "stub", "username": "stub", "flags": "{}", "teams": {"edges": []}}}
         if "serverInfo" in query or "features" in query:
             return {"serverInfo": {"features": [], "cliVersionInfo": None, "latestLocalVersionInfo": None}}
         return {"model": {"bucket": None, "project": None}, "project": None, "entity": None}
+
+    def _model(self, variables: dict[str, Any]) -> dict[str, Any]:
+        rows = self.history.get(variables["name"], [])
+        resumable = {
+            "historyLineCount": len(rows),
+            "eventsLineCount": 0,
+            "logLineCount": 0,
+            "historyTail": json.dumps([json.dumps(row) for row in rows[-1:]]),
+            "eventsTail": "[]",
+            "summaryMetrics": "{}",
+            "tags": [],
+            "notes": None,
+            "wandbConfig": '{"t": 1}',  # without it the run counts as never started
+        }
+        bucket = {**self._bucket({"name": variables["name"]}), **resumable} if rows else None
+        return {"id": "p", "name": "project", "entity": {"id": "e", "name": "stub"}, "bucket": bucket}
 
     def _bucket(self, variables: dict[str, Any]) -> dict[str, Any]:
         name = str(variables.get("name") or "run")
@@ -87,6 +104,13 @@ class WandbStub:
                     fresh = [json.loads(line) for line in part["content"]]
                     # A retried request repeats rows that were stored already.
                     rows[int(part["offset"]) :] = fresh
+
+
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that is gone is no error of the server."""
 
 
 def _handler_for(stub: WandbStub) -> type[BaseHTTPRequestHandler]:
