@@ -38,7 +38,7 @@ def maze_bc() -> ExperimentConfig:
 def maze_bc_impala() -> ExperimentConfig:
     """The same with the IMPALA ResNet (0.626M parameters)."""
     base = maze_bc()
-    train = dataclasses.replace(base.train, learner_steps=3000, evaluate_every=1000, learning_rate=5e-4)
+    train = dataclasses.replace(base.train, learner_steps=1500, evaluate_every=750, learning_rate=5e-4)
     return dataclasses.replace(base, name="maze-bc-impala", network=NetworkConfig(encoder="impala"), train=train)
 
 
