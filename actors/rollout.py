@@ -260,8 +260,6 @@ def choose_sampled(log_probs: npt.NDArray[np.float32], uniforms: Floats, tempera
     scaled -= scaled.max(axis=1, keepdims=True)
     cumulated = np.cumsum(np.exp(scaled), axis=1)
     total = cumulated[:, -1]
-    if not (np.isfinite(total) & (total > 0)).all():
-        raise ValueError("its log-probabilities hold NaN, +inf, or a row without any possible action.")
     actions = (cumulated <= (uniforms * total)[:, None]).sum(axis=1, dtype=np.int32)
     normalized = (scaled - np.log(total)[:, None]).astype(np.float32)
     return Choice(actions, normalized[np.arange(len(actions)), actions], normalized)
@@ -274,9 +272,6 @@ def choose_greedy(log_probs: npt.NDArray[np.float32]) -> Choice:
         ValueError: If a row is no distribution.
     """
     values = _checked(log_probs)
-    best = values.max(axis=1)
-    if not np.isfinite(best).all():
-        raise ValueError("its log-probabilities hold NaN, +inf, or a row without any possible action.")
     actions = values.argmax(axis=1).astype(np.int32)
     certain = np.full(values.shape, -np.inf, dtype=np.float32)
     certain[np.arange(len(actions)), actions] = 0
@@ -286,4 +281,6 @@ def choose_greedy(log_probs: npt.NDArray[np.float32]) -> Choice:
 def _checked(log_probs: npt.NDArray[np.float32]) -> Floats:
     if log_probs.ndim != 2:
         raise ValueError(f"it returned an array of shape {log_probs.shape}; log-probabilities have shape [B, A].")
+    if not np.isfinite(log_probs.max(axis=1)).all():
+        raise ValueError("its log-probabilities hold NaN, +inf, or a row without any possible action.")
     return log_probs.astype(np.float64)
