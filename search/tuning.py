@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.experiment import Trial
 
 from envs.console import Progress, say
 from envs.errors import RunError
@@ -33,7 +34,7 @@ def run_trials(config: SweepConfig, study_dir: Path) -> list[dict[str, Any]]:
     pending = [spec for spec in trial_specs(config) if read_result(study_dir, spec) is None]
     say(f"Search: {len(trial_specs(config))} trials, {len(pending)} to run, early stopping: {config.scheduler}")
     if pending:
-        _check_errors(_tuner(config, study_dir).fit())
+        _check_results(_tuner(config, study_dir).fit())
     return [_record(study_dir, spec) for spec in trial_specs(config)]
 
 
@@ -117,7 +118,10 @@ def _trial_name(trial: Any) -> str:
     return TrialSpec(**trial.config["trial"]).trial_id
 
 
-def _check_errors(results: tune.ResultGrid) -> None:
+def _check_results(results: tune.ResultGrid) -> None:
+    # Tune turns the first Ctrl-C into an orderly stop and returns as if all were well.
+    if any(trial.status not in (Trial.TERMINATED, Trial.ERROR) for trial in results._experiment_analysis.trials):
+        raise KeyboardInterrupt
     if not results.num_errors:
         return
     failed = [result for result in results if result.error is not None]
