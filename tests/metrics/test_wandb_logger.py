@@ -135,7 +135,16 @@ def test_no_secret_and_no_environment_leaves_the_machine(stub: WandbStub, tmp_pa
     assert stub.configs["trial-1"]["max_tokens"]["value"] == 7
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     sent = "\n".join([*stub.bodies, *(path.read_bytes().decode("latin-1") for path in files)])
-    hidden = [SECRET, API_KEY, os.environ["PATH"], sys.executable, str(ROOT), "DEPLOY_TOKEN", os.uname().nodename]
+    hidden = [
+        SECRET,
+        API_KEY,
+        os.environ["PATH"],
+        sys.executable,
+        sys.argv[0],
+        str(ROOT),
+        "DEPLOY_TOKEN",
+        os.uname().nodename,
+    ]
     assert [text for text in hidden if text in sent] == []
     assert sorted(stub.uploads) == ["config.yaml", "wandb-summary.json"]
 
