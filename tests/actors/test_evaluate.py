@@ -1,0 +1,120 @@
+"""Evaluation equals playing every episode alone; the test stays sealed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors.evaluate import evaluate, evaluate_inline
+from actors.policy import PolicyInput
+from envs.errors import UsageError
+from envs.registry import make_spec
+from envs.spec import LevelSet
+from metrics.ledger import Ledger, SealedTestError
+from metrics.protocol import EvaluationProtocol, Role, Split, paper, strict
+from tests.actors.oracle import HashPolicy, play_slowly
+
+
+def protocol(env: str = "grid/default", episodes_per_level: int = 2) -> EvaluationProtocol:
+    levels = LevelSet.range(env, 0, 6)
+    return strict(
+        make_spec(env),
+        levels,
+        num_validation=5,
+        num_test=4,
+        episodes_per_level=episodes_per_level,
+        modes=("sampled", "greedy"),
+    )
+
+
+def hash_policy(env: str) -> HashPolicy:
+    spec = make_spec(env)
+    return HashPolicy(spec.num_actions, spec.candidate_column)
+
+
+class Untouched:
+    """Fails the test if it is ever asked to act."""
+
+    policy_id = "untouched"
+
+    def act(self, inputs: PolicyInput) -> np.ndarray:
+        raise AssertionError("a level was played")
+
+
+@pytest.mark.parametrize("env", ["grid/default", "quiz/default"])
+def test_every_row_equals_that_episode_played_alone(env: str) -> None:
+    table = evaluate_inline(hash_policy(env), protocol(env), seed=5, num_envs=4)
+    assert len(table) == (6 + 5) * 2 + (6 + 5)
+    assert table.roles == ["train", "validation"]
+    for row in table.frame.itertuples():
+        slow = play_slowly(env, hash_policy(env), row.level, row.episode, 5, row.mode)
+        assert row.episode_return == pytest.approx(slow.episode_return)
+        assert (row.length, row.terminated, row.truncated) == (len(slow), slow.terminated, slow.truncated)
+
+
+def test_neither_slots_nor_the_choice_of_roles_change_a_row() -> None:
+    expected = evaluate_inline(hash_policy("grid/default"), protocol(), num_envs=2)
+    assert evaluate_inline(hash_policy("grid/default"), protocol(), num_envs=16).frame.equals(expected.frame)
+    alone = evaluate_inline(hash_policy("grid/default"), protocol(), roles=[Role.VALIDATION])
+    assert alone.frame.equals(expected.where(role="validation").frame)
+
+
+def test_levels_shared_by_roles_are_played_once_and_counted_in_both() -> None:
+    levels = LevelSet.range("grid/default", 0, 4)
+    splits = (Split(Role.TRAIN, levels), Split(Role.VALIDATION, LevelSet.range("grid/default", 2, 6)))
+    played: list[tuple[float, float]] = []
+    table = evaluate_inline(
+        hash_policy("grid/default"),
+        EvaluationProtocol("both", splits, overlap_allowed=True),
+        progress=lambda done, total: played.append((done, total)),
+    )
+    assert len(table) == 8
+    assert played[-1] == (6, 6)
+
+
+def test_names_and_extra_columns_stand_in_the_table() -> None:
+    table = evaluate("random", protocol(), policy_name="baseline", train_seed=3, extra={"num_levels": 6})
+    assert table.policies == ["baseline"]
+    assert set(table.frame["num_levels"]) == {6}
+    assert set(table.frame["train_seed"]) == {3}
+    assert evaluate(None, protocol()).policies == ["random"]
+
+
+def test_the_expert_beats_random() -> None:
+    expert = evaluate("grid-expert", protocol())
+    random = evaluate("random", protocol())
+    for role in ("train", "validation"):
+        assert expert.scores(role).mean() == pytest.approx(1)
+        assert random.scores(role).mean() < 0.9
+
+
+@pytest.mark.parametrize("roles", [[Role.TEST], [Role.TRAIN, Role.TEST]])
+def test_the_test_is_refused_without_a_permit_before_anything_is_played(roles: list[Role]) -> None:
+    with pytest.raises(SealedTestError, match="permit"):
+        evaluate_inline(Untouched(), protocol(), roles=roles)
+
+
+def test_a_permit_opens_the_test_for_one_policy(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    permit = ledger.issue("chosen", "config", "data", rule="validation", reason="best on validation")
+    table = evaluate_inline(
+        hash_policy("grid/default"), protocol(), roles=[Role.TEST], permit=permit, policy_name="chosen"
+    )
+    assert set(table.frame["level"]) == set(range(2_000_000, 2_000_004))
+    with pytest.raises(SealedTestError, match="another"):
+        evaluate_inline(Untouched(), protocol(), roles=[Role.TEST], permit=permit, policy_name="another")
+
+
+def test_unknown_roles_and_policies_are_answered() -> None:
+    with pytest.raises(UsageError, match="train_heldout"):
+        evaluate("random", protocol(), roles=[Role.TRAIN_HELDOUT])
+    with pytest.raises(UsageError, match="Did you mean 'random'"):
+        evaluate("randon", protocol())
+
+
+def test_the_paper_protocol_is_playable() -> None:
+    spec = make_spec("grid/default")
+    table = evaluate("random", paper(spec, LevelSet.range(spec.name, 0, 3), num_validation=2, num_test=2))
+    assert table.roles == ["train", "validation"]
