@@ -91,7 +91,7 @@ class GridVectorEnv(LevelVectorEnv):
         self._agent_color = np.zeros((num_envs, 3), dtype=np.uint8)
         self._pixels = cell_pixels(config.size)
 
-    def _start(self, slots: npt.NDArray[np.intp]) -> None:
+    def _start(self, slots: npt.NDArray[np.intp], in_place: bool) -> None:
         for slot in slots:
             level = self._made.get(int(self._levels[slot]))
             self._playing[slot] = level

@@ -90,11 +90,14 @@ class ProcgenVectorEnv(LevelVectorEnv):
         self._frames_are_stale = False
         self._buffer = self._engine._ffi.new(f"char[{_MAX_STATE_BYTES}]")
 
-    def _start(self, slots: npt.NDArray[np.intp]) -> None:
+    def _start(self, slots: npt.NDArray[np.intp], in_place: bool) -> None:
         for slot in slots:
             state = self._initial_states.get(int(self._levels[slot]))
             self._engine.call_c_func("set_state", int(slot), state, len(state))
-        self._frames_are_stale = True
+        if in_place and not self._frames_are_stale:
+            self._frames[slots] = self._engine._ob["rgb"][slots]
+        else:
+            self._frames_are_stale = True
 
     def _advance(self, actions: Actions, active: Mask) -> Transition:
         self._refresh_frames()

@@ -111,7 +111,7 @@ class QuizVectorEnv(LevelVectorEnv):
         self._pages: list[Text] = [encode_text("")] * num_envs
         self._candidates: list[Text] = [encode_texts(_LAST_CANDIDATES)] * num_envs
 
-    def _start(self, slots: npt.NDArray[np.intp]) -> None:
+    def _start(self, slots: npt.NDArray[np.intp], in_place: bool) -> None:
         for slot in slots:
             self._questions[slot] = self._made.get(int(self._levels[slot]))
             self._number[slot], self._right[slot] = 0, 0

@@ -61,8 +61,13 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
         self._levels = np.full(num_envs, -1, dtype=np.int64)  # [B] -1: never started
 
     @abstractmethod
-    def _start(self, slots: npt.NDArray[np.intp]) -> None:
-        """Put these slots at the beginning of ``self._levels[slots]``."""
+    def _start(self, slots: npt.NDArray[np.intp], in_place: bool) -> None:
+        """Put these slots at the beginning of ``self._levels[slots]``.
+
+        Args:
+            slots: Which.
+            in_place: Whether the arrays that `_observe` returned last may be overwritten.
+        """
 
     @abstractmethod
     def _advance(self, actions: Actions, active: Mask) -> Transition:
@@ -93,7 +98,9 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
             seed: Seeds the draw of levels when none are given.
             options: ``levels`` int [B], the level of each slot (read only where the mask is set), and
                 ``reset_mask`` bool [B], the slots to start (default: all). Without ``levels`` they are drawn
-                uniformly from the level universe, as Gymnasium's contract has it.
+                uniformly from the level universe, as Gymnasium's contract has it. ``in_place`` (default False): the
+                caller gives the observations returned last back, so their arrays may be written to and returned
+                again; saves a copy of the batch for each reset.
 
         Returns:
             The observations of all slots, and ``active`` and ``levels``, each [B].
@@ -102,12 +109,12 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
             UsageError: For an unknown option, a wrong shape or a level that does not exist.
         """
         super().reset(seed=seed)
-        mask, levels = self._read_options(dict(options or {}))
+        mask, levels, in_place = self._read_options(dict(options or {}))
         slots = np.flatnonzero(mask)
         self._levels[slots] = levels[slots]
         self._steps[slots] = 0
         self._active = self._active | mask
-        self._start(slots)
+        self._start(slots, in_place)
         return self._observe(), {"active": self._active.copy(), "levels": self._levels.copy()}
 
     def step(self, actions: Actions) -> Step:
@@ -149,20 +156,20 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
             )
         return checked
 
-    def _read_options(self, options: dict[str, Any]) -> tuple[Mask, npt.NDArray[np.int64]]:
+    def _read_options(self, options: dict[str, Any]) -> tuple[Mask, npt.NDArray[np.int64], bool]:
         mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, dtype=np.bool_)))
-        levels = options.pop("levels", None)
+        levels, in_place = options.pop("levels", None), bool(options.pop("in_place", False))
         if options:
-            raise UsageError(f"Unknown reset options {sorted(options)}. Allowed: 'levels', 'reset_mask'.")
+            raise UsageError(f"Unknown reset options {sorted(options)}. Allowed: 'levels', 'reset_mask', 'in_place'.")
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
             raise UsageError(f"'reset_mask' is {mask.dtype} {mask.shape}; it must be bool ({self.num_envs},).")
         if levels is None:
-            return mask, self.np_random.integers(self.task.level_universe, size=self.num_envs)
+            return mask, self.np_random.integers(self.task.level_universe, size=self.num_envs), in_place
         chosen = np.asarray(levels)
         if chosen.shape != (self.num_envs,) or not np.issubdtype(chosen.dtype, np.integer):
             raise UsageError(f"'levels' is {chosen.dtype} {chosen.shape}; it must be integers ({self.num_envs},).")
         self._check_levels(chosen[mask])
-        return mask, chosen.astype(np.int64)
+        return mask, chosen.astype(np.int64), in_place
 
     def _check_levels(self, levels: npt.NDArray[Any]) -> None:
         wrong = levels[(levels < 0) | (levels >= self.task.level_universe)]

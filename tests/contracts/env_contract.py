@@ -129,6 +129,18 @@ class EnvContract:
             assert infos["levels"].tolist()[:2] == [t, LEVELS[0]]
         assert rows == expected
 
+    def test_a_reset_in_place_shows_the_same(self, make: Make) -> None:
+        rng, envs = np.random.default_rng(3), [make(3), make(3)]
+        for env in envs:
+            env.reset(options={"levels": np.array(LEVELS)})
+        for t in range(self.steps):
+            actions = _random(envs[0], rng)
+            options = {"levels": np.full(3, t), "reset_mask": np.arange(3) == t % 3}
+            for env in envs:
+                env.step(actions)
+            usual, in_place = (env.reset(options={**options, "in_place": env is envs[1]})[0] for env in envs)
+            assert [row_of(usual, slot) for slot in range(3)] == [row_of(in_place, slot) for slot in range(3)]
+
     def test_ended_slots_are_inert(self, make: Make, env_name: str) -> None:
         env = make(2)
         env.reset(options={"levels": np.array(LEVELS[:2])})
