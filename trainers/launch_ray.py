@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ COLLECTIVE_TIMEOUT_S = 300
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # also the pace of reports
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "90",
     "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "5",
 }
 
@@ -130,10 +130,7 @@ class _Fit:
     def raise_failure(self) -> None:
         if self._failure is None:
             return
-        cause = _root_cause(self._failure)
-        if isinstance(cause, UsageError | RunError):
-            raise cause
-        raise RunError(f"Distributed training failed: {type(cause).__name__}: {cause}") from self._failure
+        raise explain(self._failure) from self._failure
 
     def _work(self) -> None:
         try:
@@ -168,18 +165,30 @@ def _build_trainer(settings: Mapping[str, Any], config: ExperimentConfig, run_di
     )
 
 
-def _root_cause(error: BaseException) -> BaseException:
-    """The first error of ours among an error's causes and the workers' failures, else the innermost one."""
+def explain(failure: BaseException) -> UsageError | RunError:
+    """What went wrong, for the person who started the run: our own error if there is one among the causes."""
+    causes = list(_causes(failure))
+    for cause in causes:
+        if isinstance(cause, UsageError | RunError):
+            return cause
+    if any(type(cause).__name__ == "WorkerGroupStartupTimeoutError" for cause in causes):
+        return RunError(
+            "The workers found no free place in the cluster: other work holds its CPUs or GPUs. Wait for it to end, "
+            "lower train.num_workers, or add nodes (RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S sets how long to wait)."
+        )
+    return RunError(f"Distributed training failed: {type(causes[-1]).__name__}: {causes[-1]}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and everything that led to it, outermost first."""
     seen: list[BaseException] = []
-    waiting: list[BaseException] = [error]
+    waiting: list[Any] = [error]
     while waiting:
         current = waiting.pop(0)
-        if current in seen:
+        if not isinstance(current, BaseException) or current in seen:
             continue
+        yield current
         seen.append(current)
-        if isinstance(current, UsageError | RunError):
-            return current
         failures = getattr(current, "worker_failures", {})
-        following = [*failures.values(), getattr(current, "cause", None), current.__cause__]
-        waiting += [cause for cause in following if isinstance(cause, BaseException)]
-    return seen[-1]
+        inner = [getattr(current, name, None) for name in ("controller_failure", "cause", "__cause__")]
+        waiting += [*failures.values(), *inner]

@@ -20,7 +20,8 @@ from tests.trainers.helpers import final_parameters, grid_experiment, two_rank_w
 from trainers.checkpoint import load_policy
 from trainers.config import ExperimentConfig
 from trainers.launch import preflight, run_inline
-from trainers.launch_ray import run_distributed
+from trainers.launch_ray import explain, run_distributed
+from trainers.loop import DivergedError
 from trainers.reporter import NullReporter
 
 
@@ -64,16 +65,16 @@ def test_what_cannot_be_placed_is_refused(
 
 
 class Recorder(NullReporter):
-    """Keeps the reports; may kill a worker when the first one comes."""
+    """Keeps the reports; kills a worker when the one of a given step comes first."""
 
-    def __init__(self, kill_a_worker: bool = False) -> None:
+    def __init__(self, kill_a_worker_at: int) -> None:
         self.reports: list[tuple[int, dict[str, float]]] = []
-        self._kill = kill_a_worker
+        self._kill_at: int | None = kill_a_worker_at
 
     def report(self, learner_step: int, metrics: Any, checkpoint: Path) -> None:
         self.reports.append((learner_step, dict(metrics)))
-        if self._kill:
-            self._kill = False
+        if learner_step == self._kill_at:
+            self._kill_at = None
             os.kill(worker_pid(), signal.SIGKILL)
 
 
@@ -83,52 +84,60 @@ def worker_pid() -> int:
     return next(pid for pid, title in titles.items() if "RayTrainWorker" in title)
 
 
+def interrupt_at_40(policy: Any, learner_step: int) -> dict[str, float]:
+    if learner_step == 40:
+        raise KeyboardInterrupt
+    return {"eval/validation/normalized_return": 0.0}
+
+
 def two_workers(config: ExperimentConfig) -> ExperimentConfig:
     return dataclasses.replace(config, train=dataclasses.replace(config.train, num_workers=2))
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_ray_train_learns_the_same_and_survives_the_death_of_a_worker(
+def test_a_run_begun_alone_goes_on_with_two_workers_and_survives_the_death_of_one(
     grid_data: Path, tmp_path: Path, ray_cluster: Any
 ) -> None:
     config = grid_experiment(grid_data, learner_steps=60, evaluate_every=20)
-    run_inline(config, tmp_path / "one")
-    recorder = Recorder(kill_a_worker=True)
-    two = run_distributed(two_workers(config), tmp_path / "two", reporter=recorder)
-    assert two.learner_step == 60
-    assert_same_losses(tmp_path / "one", tmp_path / "two", rtol=2e-3)
-    assert load_policy(two.best).spec.name == "grid/default"
-    rows = read_history(tmp_path / "two" / "metrics.jsonl")
-    steps = [row["learner_step"] for row in rows]
-    assert steps == [row["learner_step"] for row in read_history(tmp_path / "one" / "metrics.jsonl")]
-    assert '"event": "resume"' in (tmp_path / "two" / "metrics.jsonl").read_text(), "the worker was not killed"
+    run_inline(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run_inline(config, tmp_path / "parts", evaluate=interrupt_at_40)
+    recorder = Recorder(kill_a_worker_at=40)
+    parts = run_distributed(two_workers(config), tmp_path / "parts", reporter=recorder)
+    assert parts.learner_step == 60
+    assert load_policy(parts.best).spec.name == "grid/default"
+    # Twenty steps alone, twenty more with two workers and a kill: rounding grows with every Adam step.
+    assert_same_losses(tmp_path / "whole", tmp_path / "parts", rtol=5e-3)
+    assert (tmp_path / "parts" / "metrics.jsonl").read_text().count('"event": "resume"') == 2
     reported = [step for step, _ in recorder.reports]
-    assert sorted(set(reported)) == [20, 40, 60], "evaluations only, and none lost"
+    assert sorted(set(reported)) == [20, 40, 60], "evaluations only, and none is lost"
     assert reported == sorted(reported)
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_run_begun_alone_goes_on_with_two_workers(grid_data: Path, tmp_path: Path, ray_cluster: Any) -> None:
-    config = grid_experiment(grid_data, learner_steps=20, evaluate_every=10)
-    whole = run_inline(config, tmp_path / "whole")
+def test_workers_that_find_no_place_end_the_run_with_the_remedy(
+    grid_data: Path, tmp_path: Path, ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @ray_cluster.remote(num_cpus=3)
+    class Occupant:
+        def ready(self) -> None: ...
 
-    def stop(policy: Any, learner_step: int) -> dict[str, float]:
-        if learner_step == 20:
-            raise KeyboardInterrupt
-        return {}
-
-    with pytest.raises(KeyboardInterrupt):
-        run_inline(config, tmp_path / "parts", evaluate=stop)
-    parts = run_distributed(two_workers(config), tmp_path / "parts")
-    assert_close(whole.last, parts.last)
-    assert_same_losses(tmp_path / "whole", tmp_path / "parts", rtol=1e-4)
+    occupant = Occupant.remote()
+    ray_cluster.get(occupant.ready.remote())
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "2")
+    try:
+        with pytest.raises(RunError, match=r"no free place in the cluster.*lower train\.num_workers"):
+            run_distributed(two_workers(grid_experiment(grid_data)), tmp_path)
+    finally:
+        ray_cluster.kill(occupant)
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-def test_an_error_in_a_worker_reaches_the_caller_as_one_line(grid_data: Path, tmp_path: Path, ray_cluster: Any) -> None:
-    config = two_workers(grid_experiment(grid_data, learning_rate=1e30))
-    with pytest.raises(RunError, match=r"Lower train\.learning_rate"):
-        run_distributed(config, tmp_path, max_failures=0)
+def test_the_error_of_a_worker_is_told_as_its_own() -> None:
+    from ray.train import WorkerGroupError
+
+    ours = DivergedError("Lower train.learning_rate.")
+    assert explain(WorkerGroupError("long traceback", {0: ValueError("late"), 1: ours})) is ours
+    other = explain(WorkerGroupError("long traceback", {0: ValueError("broken")}))
+    assert str(other) == "Distributed training failed: ValueError: broken"
