@@ -156,7 +156,9 @@ class _Player:
             finished = [self._finish(int(i), terminated[i], truncated[i], known[i], observations) for i in slots]
             self._running = self._running & ~ended
             if (mask := self._next_jobs(slots)).any():
-                observations, _ = self._env.reset(options={"levels": self._levels, "reset_mask": mask})
+                # In place: everything of the last observations is recorded by now.
+                options = {"levels": self._levels, "reset_mask": mask, "in_place": True}
+                observations, _ = self._env.reset(options=options)
                 self._begin(mask, mask)
             yield from finished
 
