@@ -26,11 +26,12 @@ from envs.vector import Actions, LevelVectorEnv, Mask, Observations, Transition
 
 MODES = ("easy", "hard")
 CACHE_BYTES = 128 * 2**20
-"""Default bound on saved initial states: about 4,000 levels of 20 to 37 kB."""
+"""Default bound on saved initial states: about 6,000 levels of 14 to 32 kB."""
 
 _MAX_STATE_BYTES = 2**20  # the engine's own bound
 _COUNTER_BYTES = 8
-_NUM_LEADING_INTS = 17  # options and level range, between the game's name and the level generator
+_NUM_OPTION_INTS = 13  # follow the game's name: the same in all states of one game and mode
+_NUM_LEADING_INTS = 17  # the options, the level range and more, up to the level generator
 _Frames = npt.NDArray[np.uint8]
 
 
@@ -89,6 +90,7 @@ class ProcgenVectorEnv(LevelVectorEnv):
         self._frames: _Frames = self._engine.observe()[1]["rgb"]
         self._frames_are_stale = False
         self._buffer = self._engine._ffi.new(f"char[{_MAX_STATE_BYTES}]")
+        self._state_header = self._read_state(0)[: 8 + len(game) + 4 * _NUM_OPTION_INTS]
 
     def _start(self, slots: npt.NDArray[np.intp], in_place: bool) -> None:
         for slot in slots:
@@ -126,23 +128,32 @@ class ProcgenVectorEnv(LevelVectorEnv):
         self._frames = frames
 
     def save_state(self, index: int) -> bytes:
-        """Everything that determines the rest of the running episode in one slot (20 to 37 kB).
+        """Everything that determines the rest of the running episode in one slot (14 to 32 kB).
 
         Raises:
             UsageError: If the slot is not running.
         """
         if not self._active[index]:
             raise UsageError(f"Slot {index} of {self.task.name!r} is not running; only running slots can be saved.")
-        length = self._engine.call_c_func("get_state", index, self._buffer, _MAX_STATE_BYTES)
         counters = np.array([self._levels[index], self._steps[index]], dtype="<i4").tobytes()
-        return counters + without_level_generator(bytes(self._engine._ffi.buffer(self._buffer, length)))
+        return counters + without_level_generator(self._read_state(index))
 
     def load_state(self, index: int, state: bytes) -> None:
-        """Continue a saved episode in a slot, of this environment or of another one of the same game and mode."""
+        """Continue a saved episode in a slot, of this environment or of another one of the same game and mode.
+
+        Raises:
+            UsageError: If the state is of another game or mode.
+        """
+        if not state.startswith(self._state_header, _COUNTER_BYTES):
+            raise UsageError(f"This is no state of {self.task.name!r}; load what its own `save_state` returned.")
         self._levels[index], self._steps[index] = np.frombuffer(state, dtype="<i4", count=2)
         self._active[index] = True
         self._engine.call_c_func("set_state", index, state[_COUNTER_BYTES:], len(state) - _COUNTER_BYTES)
         self._frames_are_stale = True
+
+    def _read_state(self, index: int) -> bytes:
+        length = self._engine.call_c_func("get_state", index, self._buffer, _MAX_STATE_BYTES)
+        return bytes(self._engine._ffi.buffer(self._buffer, length))
 
     def first_looks(self, levels: npt.NDArray[np.int64]) -> list[bytes]:
         """The first frames of whole levels; the player's view in coinrun or ninja shows too little of them."""

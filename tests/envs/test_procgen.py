@@ -157,6 +157,17 @@ def test_an_ended_slot_cannot_be_saved() -> None:
         env.save_state(0)
 
 
+def test_states_of_other_games_and_modes_are_refused() -> None:
+    env, saved = ProcgenVectorEnv("maze", "easy", 1), b""
+    for game, mode in (("maze", "hard"), ("heist", "easy")):
+        other = ProcgenVectorEnv(game, mode, 1)
+        other.reset(seed=0)
+        saved = other.save_state(0)
+        with pytest.raises(UsageError, match="no state of 'procgen/maze'"):
+            env.load_state(0, saved)
+        other.load_state(0, saved)
+
+
 def test_the_cache_of_initial_states_is_bounded_and_changes_nothing() -> None:
     small, large = ProcgenVectorEnv("maze", "easy", 3, cache_bytes=1), ProcgenVectorEnv("maze", "easy", 3)
     for levels in ([1, 2, 3], [3, 2, 1], [1, 1, 1]):
