@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
 import os
 import signal
@@ -27,6 +28,30 @@ API = {
 """Public name -> the module that defines it."""
 
 __all__ = [*API, "main"]
+
+PACKAGES = ("envs", "data", "metrics", "actors", "trainers", "search")
+
+
+def claim_packages() -> None:
+    """Bind the names of our packages to ours, so that a project with a folder called ``data`` cannot replace them."""
+    home = Path(__file__).resolve().parent
+    for name in PACKAGES:
+        spec = importlib.util.spec_from_file_location(
+            name, home / name / "__init__.py", submodule_search_locations=[str(home / name)]
+        )
+        if name in sys.modules or spec is None or spec.loader is None:
+            continue
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+
+
+def prepare_worker() -> None:
+    """What a Ray worker does first: claim our names, then load the driver's plugins."""
+    claim_packages()
+    importlib.import_module("envs.plugins").load_in_worker()
+
+
+claim_packages()
 
 
 def __getattr__(name: str) -> Any:

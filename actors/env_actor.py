@@ -105,12 +105,17 @@ class EnvActor:
     """
 
     def __init__(self, incarnation: int) -> None:
-        load_in_worker()
         self._incarnation = incarnation
         self._players: dict[str, Player] = {}
 
     def info(self) -> ActorInfo:
-        """Answers once the actor has started."""
+        """Answers once the actor is ready.
+
+        Raises:
+            UsageError: If a plugin is missing here or a folder hides one of our packages. Raised in a call, because an
+                error in the constructor would look like a death, and be tried again.
+        """
+        load_in_worker()
         return ActorInfo(os.getpid(), self._incarnation)
 
     def play(self, task: Task, jobs: Sequence[Job]) -> Iterator[Reply]:

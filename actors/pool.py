@@ -69,6 +69,7 @@ class ActorPool:
         self._deadline_s, self._start_timeout_s, self._max_failures = deadline_s, start_timeout_s, max_failures
         self._actor_class = ray.remote(num_cpus=1, max_restarts=0)(EnvActor)
         self._places = [_Place() for _ in range(min(num_actors, max(cpus, 1)))]
+        self._failed_starts = 0
         self.num_replaced = 0
         """Actors that died or hung and were replaced."""
         for place in self._places:
@@ -84,6 +85,20 @@ class ActorPool:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def wait_until_started(self) -> list[ActorInfo]:
+        """Wait for every actor.
+
+        Raises:
+            RunError: If one does not start within `start_timeout_s`.
+        """
+        for place in self._places:
+            if place.info is None:
+                try:
+                    place.info = ray.get(place.starting, timeout=self._start_timeout_s)
+                except RayError as error:
+                    raise RunError(f"An env actor did not start: {_first_line(error)}") from None
+        return [place.info for place in self._places if place.info is not None]
 
     def play_results(self, task: PlayTask, jobs: Sequence[Job]) -> Iterator[EpisodeResult]:
         """Yield every job's result once, in the order in which they arrive; see `play_episodes`."""
@@ -158,6 +173,7 @@ class ActorPool:
         try:
             if place.stream is None:
                 place.info = ray.get(place.starting)
+                self._failed_starts = 0
                 return
             reply: Reply = ray.get(next(place.stream))
         except StopIteration:
@@ -182,6 +198,9 @@ class ActorPool:
     def _replace(self, place: _Place, chunks: deque[_Chunk], error: Exception | str) -> None:
         """Fill the place with a new actor and put back what it had not delivered."""
         self.num_replaced += 1
+        self._failed_starts += place.info is None
+        if self._failed_starts > self._max_failures:
+            raise RunError(f"{self._failed_starts} env actors in a row died while starting: {_first_line(error)}")
         what = "died" if isinstance(error, RayActorError) else "failed"
         say(f"Env actor {self._places.index(place)} {what} and is replaced ({_first_line(error)})")
         ray.kill(place.handle)

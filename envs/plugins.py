@@ -11,7 +11,6 @@ from typing import Any
 
 from envs.errors import UsageError
 
-PACKAGES = ("envs", "data", "metrics", "actors", "trainers", "search")
 VARIABLE = "GENGAP_PLUGINS"
 """Environment variable that carries ``module=folder`` pairs, joined by the path separator, to workers."""
 
@@ -57,11 +56,9 @@ def load_in_worker() -> None:
 
 
 def runtime_env() -> dict[str, Any]:
-    """The Ray runtime environment that makes workers load the same plugins."""
+    """The Ray runtime environment that makes workers find our packages first, and load the same plugins."""
     variables = {VARIABLE: os.environ[VARIABLE]} if os.environ.get(VARIABLE) else {}
-    if not variables:
-        return {}
-    return {"env_vars": variables, "worker_process_setup_hook": "envs.plugins.load_in_worker"}
+    return {"env_vars": variables, "worker_process_setup_hook": "gengap.prepare_worker"}
 
 
 def check_not_shadowed() -> None:
@@ -71,13 +68,13 @@ def check_not_shadowed() -> None:
         UsageError: Naming the folder and what to do.
     """
     home = Path(__file__).resolve().parent.parent
-    for name in PACKAGES:
+    for name in ("envs", "data", "metrics", "actors", "trainers", "search"):
         package = importlib.import_module(name)
         found = Path(next(iter(package.__path__))).resolve()
         if found != home / name:
             raise UsageError(
-                f"The folder {found} hides the package {name!r} of gengap. Run the command `gengap` instead of "
-                f"`python -m`, remove that folder from PYTHONPATH, or rename it."
+                f"The folder {found} hides the package {name!r} of gengap. Write `import gengap` before any other import, "
+                "remove that folder from PYTHONPATH, or rename it."
             )
 
 
