@@ -73,7 +73,7 @@ def check_not_shadowed() -> None:
         found = Path(next(iter(package.__path__))).resolve()
         if found != home / name:
             raise UsageError(
-                f"The folder {found} hides the package {name!r} of gengap. Write `import gengap` before any other import, "
+                f"The folder {found} hides the package {name!r} of gengap. Write `import gengap` before any other, "
                 "remove that folder from PYTHONPATH, or rename it."
             )
 

@@ -43,7 +43,7 @@ def test_a_shadowed_package_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "actors" / "__init__.py").write_text("")
     done = run("import envs.plugins; envs.plugins.check_not_shadowed()", tmp_path)
     assert f"The folder {tmp_path / 'actors'} hides the package 'actors'" in done.stderr
-    assert "Write `import gengap` before any other import" in done.stderr
+    assert "Write `import gengap` before any other" in done.stderr
 
 
 def test_a_missing_plugin_is_answered_with_where_it_was_looked_for(tmp_path: Path) -> None:
