@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from actors.collect import CollectConfig
-from envs.errors import unknown_name
-from envs.overrides import apply_overrides, parse_overrides
+from envs.overrides import build_recipe
 
 
 def grid_expert() -> CollectConfig:
@@ -56,6 +55,4 @@ def build_collection(recipe: str, overrides: Sequence[str] = ()) -> CollectConfi
     Raises:
         UsageError: For an unknown recipe or field, answered with the closest match.
     """
-    if recipe not in RECIPES:
-        raise unknown_name("collection recipe", recipe, RECIPES)
-    return apply_overrides(RECIPES[recipe](), parse_overrides(overrides))
+    return build_recipe("collection", RECIPES, recipe, overrides)

@@ -6,7 +6,7 @@ import ast
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from envs.errors import UsageError, unknown_name
@@ -42,6 +42,23 @@ def apply_overrides(config: ConfigT, overrides: Mapping[str, str]) -> ConfigT:
     for name, text in overrides.items():
         config = _replace(config, name.split("."), text, name)
     return config
+
+
+def build_recipe(kind: str, recipes: Mapping[str, Callable[[], ConfigT]], name: str, words: Sequence[str]) -> ConfigT:
+    """A named recipe's configuration with ``FIELD=VALUE`` words applied.
+
+    Args:
+        kind: What the recipes make, for the error message.
+        recipes: Name -> function that returns a complete configuration.
+        name: The recipe's name.
+        words: Overrides as typed by a user.
+
+    Raises:
+        UsageError: For an unknown recipe or field, answered with the closest match.
+    """
+    if name not in recipes:
+        raise unknown_name(f"{kind} recipe", name, recipes)
+    return apply_overrides(recipes[name](), parse_overrides(words))
 
 
 def field_names(config: Any, prefix: str = "") -> list[str]:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 
+from actors.collect import row_bytes
 from data.files import check_disk_space, format_bytes
 from envs.console import say
 from envs.errors import UsageError, unknown_name
@@ -79,13 +79,6 @@ def study_bytes(config: SweepConfig) -> int:
     rows = config.num_transitions * 1.3 * len(config.level_counts)  # the last round of episodes overshoots
     trials = len(trial_specs(config)) + 1
     return int(rows * row_bytes(make_spec(config.experiment.env)) + trials * CHECKPOINT_BYTES)
-
-
-def row_bytes(spec: EnvSpec) -> int:
-    """Bytes of one transition; ragged text counts as 2 kB."""
-    columns = spec.observation_columns.values()
-    fixed = sum(int(np.prod(c.shape)) * np.dtype(c.dtype).itemsize for c in columns if not c.ragged)
-    return 12 + fixed + 2_000 * sum(column.ragged for column in columns)
 
 
 def estimate_training_s(config: SweepConfig, num_steps: int = 4) -> float:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from envs.errors import unknown_name
-from envs.overrides import apply_overrides, parse_overrides
+from envs.overrides import build_recipe
 from search.config import SweepConfig
 from trainers.recipes import grid_bc, maze_bc, maze_bc_impala
 
@@ -68,6 +67,4 @@ def build_sweep(recipe: str, overrides: Sequence[str] = ()) -> SweepConfig:
     Raises:
         UsageError: For an unknown recipe or field, answered with the closest match.
     """
-    if recipe not in RECIPES:
-        raise unknown_name("sweep recipe", recipe, RECIPES)
-    return apply_overrides(RECIPES[recipe](), parse_overrides(overrides))
+    return build_recipe("sweep", RECIPES, recipe, overrides)

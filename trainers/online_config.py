@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from envs.errors import UsageError, unknown_name
-from envs.overrides import apply_overrides, parse_overrides
+from envs.errors import UsageError
+from envs.overrides import build_recipe
 from envs.spec import LevelSet
 from trainers.config import NetworkConfig, Precision, TrackingConfig
 from trainers.ppo import PPOConfig
@@ -106,6 +106,4 @@ def build_online(recipe: str, overrides: Sequence[str] = ()) -> OnlineConfig:
     Raises:
         UsageError: For an unknown recipe or field, answered with the closest match.
     """
-    if recipe not in ONLINE_RECIPES:
-        raise unknown_name("online recipe", recipe, ONLINE_RECIPES)
-    return apply_overrides(ONLINE_RECIPES[recipe](), parse_overrides(overrides))
+    return build_recipe("online", ONLINE_RECIPES, recipe, overrides)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from envs.errors import unknown_name
-from envs.overrides import apply_overrides, parse_overrides
+from envs.overrides import build_recipe
 from trainers.config import EvaluationConfig, ExperimentConfig, NetworkConfig, TrainConfig
 
 
@@ -56,6 +55,4 @@ def build_experiment(recipe: str, overrides: Sequence[str] = ()) -> ExperimentCo
     Raises:
         UsageError: For an unknown recipe or field, answered with the closest match.
     """
-    if recipe not in RECIPES:
-        raise unknown_name("training recipe", recipe, RECIPES)
-    return apply_overrides(RECIPES[recipe](), parse_overrides(overrides))
+    return build_recipe("training", RECIPES, recipe, overrides)
