@@ -148,7 +148,9 @@ class EnvStream:
         self._playing = np.where(mask, rng.choice(self._levels, size=len(mask)), self._playing)
         self._returns[mask] = 0.0
         self._lengths[mask] = 0
-        self._observations, _ = self.env.reset(options={"levels": self._playing, "reset_mask": mask})
+        # In place: what was returned last has been valued already, and the frames that count are kept as copies.
+        options = {"levels": self._playing, "reset_mask": mask, "in_place": True}
+        self._observations, _ = self.env.reset(options=options)
 
     def _results(self, terminated: npt.NDArray[np.bool_], truncated: npt.NDArray[np.bool_]) -> list[EpisodeResult]:
         return [

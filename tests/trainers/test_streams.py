@@ -18,7 +18,7 @@ class CountEnv(LevelVectorEnv):
     def __init__(self, num_envs: int) -> None:
         super().__init__(SPEC, num_envs)
 
-    def _start(self, slots: np.ndarray) -> None:
+    def _start(self, slots: np.ndarray, in_place: bool) -> None:
         pass
 
     def _advance(self, actions: Actions, active: Mask) -> Transition:
