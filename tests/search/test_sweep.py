@@ -125,7 +125,8 @@ def test_a_plugin_of_another_project_is_swept_to_a_sealed_report(tmp_path: Path,
 @pytest.mark.chaos
 def test_a_killed_study_resumes_without_rerunning_finished_trials(tmp_path: Path) -> None:
     out = tmp_path / "study"
-    process = start(out, "max_concurrent_trials=1")
+    alone = ["max_concurrent_trials=1", "scheduler=none"]
+    process = start(out, *alone)
     deadline = time.monotonic() + 200
     while len(list(out.glob("trials/*/result.json"))) < 2:
         assert process.poll() is None, process.communicate()[1][-3000:]
@@ -135,7 +136,7 @@ def test_a_killed_study_resumes_without_rerunning_finished_trials(tmp_path: Path
     process.communicate()
     finished = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/result.json")}
 
-    finish(start(out, "max_concurrent_trials=1"))
+    finish(start(out, *alone))
 
     assert len(list(out.glob("trials/*/result.json"))) == 4
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
