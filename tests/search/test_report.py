@@ -270,6 +270,8 @@ def test_the_command_prints_the_finding_and_returns_it(study_dir: Path, capsys: 
 
 def test_the_page_template_travels_with_the_package() -> None:
     root = Path(__file__).resolve().parents[2]
-    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["search"]
-    shipped = {path for pattern in patterns for path in (root / "search").glob(pattern)}
-    assert set((root / "search" / "templates").iterdir()) <= shipped
+    setuptools = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert "search.templates" in setuptools["packages"]
+    templates = root / "search" / "templates"
+    shipped = {path for pattern in setuptools["package-data"]["search.templates"] for path in templates.glob(pattern)}
+    assert set(templates.iterdir()) <= shipped
