@@ -9,7 +9,6 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.experiment import Trial
 
 from envs.console import Progress, say
 from envs.errors import RunError
@@ -119,9 +118,6 @@ def _trial_name(trial: Any) -> str:
 
 
 def _check_results(results: tune.ResultGrid) -> None:
-    # Tune turns the first Ctrl-C into an orderly stop and returns as if all were well.
-    if any(trial.status not in (Trial.TERMINATED, Trial.ERROR) for trial in results._experiment_analysis.trials):
-        raise KeyboardInterrupt
     if not results.num_errors:
         return
     failed = [result for result in results if result.error is not None]

@@ -70,6 +70,14 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     return result
 
 
+def wait_for_trials(out: Path, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 200
+    while len(list(out.glob("trials/*/result.json"))) < count:
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.monotonic() < deadline, f"{count} trials never finished"
+        time.sleep(0.1)
+
+
 def survivors(session: int) -> list[psutil.Process]:
     alive = []
     for process in psutil.process_iter():
@@ -123,16 +131,17 @@ def test_a_plugin_of_another_project_is_swept_to_a_sealed_report(tmp_path: Path,
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.chaos
-def test_a_killed_study_resumes_without_rerunning_finished_trials(tmp_path: Path) -> None:
+def test_an_interrupted_and_killed_study_resumes_without_rerunning_finished_trials(tmp_path: Path) -> None:
     out = tmp_path / "study"
     alone = ["max_concurrent_trials=1", "scheduler=none"]
     process = start(out, *alone)
-    deadline = time.monotonic() + 200
-    while len(list(out.glob("trials/*/result.json"))) < 2:
-        assert process.poll() is None, process.communicate()[1][-3000:]
-        assert time.monotonic() < deadline, "the first trials never finished"
-        time.sleep(0.1)
-    os.kill(process.pid, signal.SIGKILL)
+    wait_for_trials(out, 1, process)
+    process.send_signal(signal.SIGINT)
+    assert "Run the same command again" in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    process = start(out, *alone)
+    wait_for_trials(out, 2, process)
+    process.kill()
     process.communicate()
     finished = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/result.json")}
 
