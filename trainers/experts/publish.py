@@ -117,7 +117,7 @@ def _rounded(interval: statistics.Interval) -> dict[str, float]:
 
 
 def draw_curve(run_dir: Path, name: str, measured: dict[str, Any], figures: Path) -> list[Path]:
-    """The return of the training episodes against environment steps, averaged over windows of 50,000 steps."""
+    """The return of the training episodes against environment steps, in windows of 50,000, and what the end reaches."""
     rows = [row for row in read_history(run_dir / "metrics.jsonl") if "train/episode/return_mean" in row]
     windows = np.array([row["env_steps"] // _WINDOW_STEPS for row in rows])
     counts = np.array([row["train/episode/count"] for row in rows])
@@ -125,15 +125,14 @@ def draw_curve(run_dir: Path, name: str, measured: dict[str, Any], figures: Path
     kept = np.unique(windows)
     means = [float(np.average(returns[windows == window], weights=counts[windows == window])) for window in kept]
     steps = [(float(window) + 0.5) * _WINDOW_STEPS / 1e6 for window in kept]
-    ends = [steps[0], steps[-1]]
-    series: dict[str, dict[str, list[float]]] = {"training episodes (sampled actions)": {"x": steps, "mean": means}}
-    for role in ("train", "test"):
+    series: dict[str, dict[str, list[float]]] = {"during training": {"x": steps, "mean": means}}
+    for role, label in (("train", "final, training levels"), ("test", "final, unseen levels")):
         interval = measured["sampled"][role]
-        series[role] = {"x": ends} | {
+        series[label] = {"x": [0.9 * steps[-1], steps[-1]]} | {
             key: [interval[source]] * 2 for key, source in (("mean", "point"), ("low", "low"), ("high", "high"))
         }
     figure = plots.curves(
-        series, title=f"PPO on {name}", xlabel="million environment steps", ylabel="raw episode return"
+        series, title=f"PPO on {name}, sampled actions", xlabel="million environment steps", ylabel="raw episode return"
     )
     return plots.save(figure, figures / f"ppo_{name}")
 
