@@ -47,8 +47,10 @@ SMALL = [
 
 
 def start(out: Path, *words: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
+    # Like the installed command: no working folder on the path; Ctrl-C is heard even where the tests ignore it.
     code = (
-        "import sys; sys.path.pop(0); from gengap import main; main()"  # like the installed command: no working folder
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.path.pop(0); "
+        "from gengap import main; main()"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"}
     command = [sys.executable, "-c", code, "sweep", "grid-diversity", *SMALL, "--out", str(out), "--json", *words]
