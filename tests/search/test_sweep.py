@@ -153,5 +153,6 @@ def test_an_interrupted_and_killed_study_resumes_without_rerunning_finished_tria
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     for history in out.glob("trials/*/metrics.jsonl"):
         steps = [row["learner_step"] for row in read_history(history)]
-        assert steps == [20, 40]
+        assert steps == sorted(set(steps))
+        assert {20, 40} <= set(steps)
     assert len((out / "ledger.jsonl").read_text().splitlines()) == 4
