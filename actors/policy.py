@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -64,7 +65,7 @@ class RandomPolicy:
     def act(self, inputs: PolicyInput) -> npt.NDArray[np.float32]:
         """Log-probabilities [B, A]."""
         if self.spec.candidate_column is None:
-            return np.full((len(inputs), self.spec.num_actions), -np.log(self.spec.num_actions), dtype=np.float32)
+            return np.full((len(inputs), self.spec.num_actions), -math.log(self.spec.num_actions), dtype=np.float32)
         rows = inputs.observations[self.spec.candidate_column]
         counts = np.array([count_texts(row) for row in rows])
         log_probs = np.full((len(inputs), int(counts.max())), -np.inf, dtype=np.float32)

@@ -18,7 +18,6 @@ from data.episode import Episode, EpisodeResult
 from envs.console import say
 from envs.errors import RunError, UsageError
 
-_CHUNKS_PER_ACTOR = 4  # so that the last ones to finish leave little idle time
 _BACKPRESSURE = 2  # replies an actor may have waiting before it pauses
 _POLL_S = 0.5
 
@@ -55,11 +54,11 @@ class ActorPool:
         num_actors: Actors; at most as many as the cluster has CPUs are started.
         deadline_s: An actor that yields nothing for so long counts as hanging and is replaced.
         start_timeout_s: If no actor at all starts within this time, the pool gives up.
-        max_failures: How often the same jobs may lose their actor before the pool gives up.
+        max_failures: How often the same jobs may lose their actor in a row before the pool gives up.
     """
 
     def __init__(
-        self, num_actors: int, *, deadline_s: float = 300.0, start_timeout_s: float = 120.0, max_failures: int = 3
+        self, num_actors: int, *, deadline_s: float = 300.0, start_timeout_s: float = 120.0, max_failures: int = 4
     ) -> None:
         if num_actors < 1:
             raise UsageError(f"{num_actors} actors were asked for; a pool needs at least 1.")
@@ -135,11 +134,16 @@ class ActorPool:
                 place.handle = None
 
     def _split(self, jobs: Sequence[Job], num_envs: int) -> Iterator[_Chunk]:
-        """Neighboring jobs stay together: they may share a level, and what an actor knows about it."""
-        share = -(-len(jobs) // (_CHUNKS_PER_ACTOR * len(self._places)))
-        size = max(share, min(num_envs, -(-len(jobs) // len(self._places))), 1)
-        for number, start in enumerate(range(0, len(jobs), size)):
-            yield _Chunk(number % len(self._places), dict.fromkeys(jobs[start : start + size]))
+        """Chunks that get smaller, so that slots are seldom idle at the start and actors seldom at the end.
+
+        Neighboring jobs stay together: they may share a level, and what an actor knows about it.
+        """
+        actors, start, number = len(self._places), 0, 0
+        while start < len(jobs):
+            left = len(jobs) - start
+            size = left if actors == 1 else max(-(-left // (2 * actors)), min(num_envs, -(-left // actors)))
+            yield _Chunk(number % actors, dict.fromkeys(jobs[start : start + size]))
+            start, number = start + size, number + 1
 
     def _start(self, place: _Place) -> None:
         place.incarnation += 1
@@ -186,6 +190,7 @@ class ActorPool:
             return
         chunk = place.chunk
         assert chunk is not None
+        chunk.failures = 0  # it makes progress
         for item in reply.items:
             del chunk.remaining[item.level, item.episode]
             yield item

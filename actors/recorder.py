@@ -1,8 +1,10 @@
-"""Keeps the steps of B running episodes until each ends."""
+"""Keeps the steps of B running episodes until each ends, with one copy per frame and little fresh memory."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import sys
+from collections import deque
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +13,8 @@ from data.episode import Column, Ragged
 from envs.spec import EnvSpec
 from envs.vector import Observations
 
-_BLOCK_BYTES = 16 * 2**20
-_MIN_STEPS, _MAX_STEPS = 8, 256
-
 Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
 
 
 class Choice(NamedTuple):
@@ -22,68 +22,66 @@ class Choice(NamedTuple):
 
     actions: npt.NDArray[np.int32]  # [B]
     logp: npt.NDArray[np.float32]  # [B] log-probability of the action
-    log_probs: npt.NDArray[np.float32]  # [B, A] of every action, normalized; 0 and -inf where greedy
+    log_probs: npt.NDArray[np.float32] | None  # [B, A] of every action, normalized; 0 and -inf where greedy
 
 
 class Recorder:
-    """Steps go into one block [B, steps, ...] per column with one assignment; a full block is cut up by slot.
+    """Every slot writes its frames into a buffer that is as long as an episode may become.
 
-    Memory is what the running episodes hold, plus one block. Ragged columns are kept row by row.
+    An episode is handed out as a view of its buffer, while few such views are in use; otherwise a short one is copied.
+    Untouched parts of a buffer take no memory. Ragged columns are kept row by row.
 
     Args:
-        task: The environment's columns.
+        task: The environment's columns and its step limit.
         num_slots: B.
+        pool: Where buffers come from.
         with_log_probs: Keep the whole distribution too.
     """
 
-    def __init__(self, task: EnvSpec, num_slots: int, *, with_log_probs: bool) -> None:
-        columns = task.observation_columns
-        self._num_actions = task.num_actions
-        self._with_log_probs = with_log_probs
-        self._fixed = [name for name, column in columns.items() if not column.ragged]
-        self._ragged = [name for name, column in columns.items() if column.ragged]
-        rows: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {
-            f"observation.{name}": (columns[name].shape, columns[name].dtype) for name in self._fixed
+    def __init__(self, task: EnvSpec, num_slots: int, pool: BufferPool, *, with_log_probs: bool) -> None:
+        columns, limit = task.observation_columns, task.max_episode_steps
+        self._all_slots = np.arange(num_slots)
+        self._times = np.zeros(num_slots, dtype=np.int64)  # [B] steps recorded of the running episode
+        self._pool = pool
+        self._frames = {
+            name: [pool.take((limit + 1, *column.shape), column.dtype) for _ in range(num_slots)]
+            for name, column in columns.items()
+            if not column.ragged
         }
-        rows |= {"actions": ((), np.int32), "rewards": ((), np.float32), "behavior_logp": ((), np.float32)}
-        if with_log_probs:
-            rows["behavior_log_probs"] = ((task.num_actions,), np.float16)
-        row_bytes = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in rows.values())
-        self._size = int(np.clip(_BLOCK_BYTES // (row_bytes * num_slots), _MIN_STEPS, _MAX_STEPS))
-        self._blocks = {name: np.zeros((num_slots, self._size, *shape), dtype) for name, (shape, dtype) in rows.items()}
-        self._used = 0
-        self._first = np.zeros(num_slots, dtype=np.int64)  # [B] where the slot's unflushed steps begin in the block
-        self._parts: list[dict[str, list[Array]]] = [{name: [] for name in rows} for _ in range(num_slots)]
-        self._rows: list[dict[str, list[Array]]] = [{name: [] for name in self._ragged} for _ in range(num_slots)]
+        ragged = [name for name, column in columns.items() if column.ragged]
+        self._texts: dict[str, list[list[Array]]] = {name: [[] for _ in range(num_slots)] for name in ragged}
+        self._actions = np.empty((num_slots, limit), dtype=np.int32)
+        self._rewards = np.empty((num_slots, limit), dtype=np.float32)
+        self._logp = np.empty((num_slots, limit), dtype=np.float32)
+        shape = (num_slots, limit, task.num_actions)
+        self._log_probs = np.empty(shape, dtype=np.float16) if with_log_probs else None
 
-    def start(self, mask: npt.NDArray[np.bool_]) -> None:
+    def start(self, mask: Mask) -> None:
         """Begin new episodes in these slots."""
-        self._first[mask] = self._used
+        self._times[mask] = 0
 
     def append(
-        self,
-        observations: Observations,
-        rewards: npt.NDArray[np.float32],
-        choice: Choice,
-        running: npt.NDArray[np.bool_],
+        self, observations: Observations, rewards: npt.NDArray[np.float32], choice: Choice, running: Mask
     ) -> None:
-        """Store one step of all slots; the rows of slots that are not running are never read."""
-        if self._used == self._size:
-            self._flush(running)
-        blocks, column = self._blocks, self._used
-        for name in self._fixed:
-            blocks[f"observation.{name}"][:, column] = observations[name]
-        blocks["actions"][:, column] = choice.actions
-        blocks["rewards"][:, column] = rewards
-        blocks["behavior_logp"][:, column] = choice.logp
-        if self._with_log_probs:
-            padded = blocks["behavior_log_probs"][:, column]
-            padded[:] = -np.inf
-            padded[:, : choice.log_probs.shape[1]] = choice.log_probs
-        for name in self._ragged:
-            for slot in np.flatnonzero(running):
-                self._rows[slot][name].append(observations[name][slot])
-        self._used += 1
+        """Store one step of the running slots."""
+        slots = self._all_slots if running.all() else np.flatnonzero(running)
+        times = self._times[slots]
+        self._actions[slots, times] = choice.actions[slots]
+        self._rewards[slots, times] = rewards[slots]
+        self._logp[slots, times] = choice.logp[slots]
+        if self._log_probs is not None and choice.log_probs is not None:
+            self._log_probs[slots, times] = -np.inf
+            self._log_probs[slots, times, : choice.log_probs.shape[1]] = choice.log_probs[slots]
+        pairs = list(zip(slots.tolist(), times.tolist(), strict=True))
+        for name, frames in self._frames.items():
+            rows = observations[name]
+            for slot, time in pairs:
+                frames[slot][time] = rows[slot]
+        for name, texts in self._texts.items():
+            rows = observations[name]
+            for slot, _ in pairs:
+                texts[slot].append(rows[slot])
+        self._times[slots] = times + 1
 
     def take(self, slot: int, final: Observations | None) -> dict[str, Any]:
         """The array fields of the episode that just ended in a slot.
@@ -94,29 +92,67 @@ class Recorder:
 
         Returns:
             ``observations`` (T rows, or T + 1 with `final`), ``actions``, ``rewards``, ``behavior_logp`` and
-            ``behavior_log_probs`` (None unless recorded), as arrays of their own.
+            ``behavior_log_probs`` (None unless recorded). No later call writes to them.
         """
+        length = int(self._times[slot])
         observations: dict[str, Column] = {}
-        for name in self._fixed:
-            last = [] if final is None else [final[name][slot][None]]
-            observations[name] = self._join(slot, f"observation.{name}", last)
-        for name in self._ragged:
-            rows = self._rows[slot][name] + ([] if final is None else [final[name][slot]])
-            observations[name] = Ragged.from_rows(rows)
-            self._rows[slot][name] = []
-        fields: dict[str, Any] = {name: self._join(slot, name) for name in ("actions", "rewards", "behavior_logp")}
-        fields["behavior_log_probs"] = self._join(slot, "behavior_log_probs") if self._with_log_probs else None
-        return {"observations": observations, **fields}
+        for name, frames in self._frames.items():
+            if final is not None:
+                frames[slot][length] = final[name][slot]
+            observations[name] = self._hand_out(frames, slot, length + (final is not None))
+        for name, texts in self._texts.items():
+            observations[name] = Ragged.from_rows(texts[slot] + ([] if final is None else [final[name][slot]]))
+            texts[slot] = []
+        return {
+            "observations": observations,
+            "actions": self._actions[slot, :length].copy(),
+            "rewards": self._rewards[slot, :length].copy(),
+            "behavior_logp": self._logp[slot, :length].copy(),
+            "behavior_log_probs": None if self._log_probs is None else self._log_probs[slot, :length].copy(),
+        }
 
-    def _join(self, slot: int, name: str, last: list[Array] | None = None) -> Array:
-        parts = self._parts[slot][name]
-        self._parts[slot][name] = []
-        return np.concatenate([*parts, self._blocks[name][slot, self._first[slot] : self._used], *(last or [])])
+    def _hand_out(self, frames: list[Array], slot: int, length: int) -> Array:
+        buffer = frames[slot]
+        is_short = 2 * length <= len(buffer)
+        following = self._pool.take(buffer.shape, buffer.dtype, only_if_plenty=is_short)
+        if following is None:
+            return buffer[:length].copy()
+        frames[slot] = following
+        return buffer[:length]
 
-    def _flush(self, running: npt.NDArray[np.bool_]) -> None:
-        """Copy what running episodes have in the block to parts of their own, and use the block again."""
-        for slot in np.flatnonzero(running):
-            for name, block in self._blocks.items():
-                self._parts[slot][name].append(block[slot, self._first[slot] : self._used].copy())
-        self._first[:] = 0
-        self._used = 0
+
+class BufferPool:
+    """Arrays that are used again when nothing refers to them, because memory touched for the first time is slow.
+
+    Args:
+        capacity: At most so many arrays are remembered.
+    """
+
+    def __init__(self, capacity: int = 96) -> None:
+        self._arrays: deque[Array] = deque(maxlen=capacity)
+
+    @overload
+    def take(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array: ...
+
+    @overload
+    def take(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, only_if_plenty: bool) -> Array | None: ...
+
+    def take(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, only_if_plenty: bool = False) -> Array | None:
+        """An array to write to, with arbitrary content. It stays the caller's while he or a view refers to it.
+
+        Args:
+            shape: Its shape.
+            dtype: Its type.
+            only_if_plenty: Return None instead of going beyond the capacity.
+        """
+        for _ in range(len(self._arrays)):
+            array = self._arrays.popleft()
+            self._arrays.append(array)
+            # The pool, this variable and the argument of getrefcount; a user would be one more.
+            if sys.getrefcount(array) == 3 and array.shape == shape and array.dtype == dtype:
+                return array
+        if only_if_plenty and len(self._arrays) == self._arrays.maxlen:
+            return None
+        array = np.empty(shape, dtype)
+        self._arrays.append(array)
+        return array

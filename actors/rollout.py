@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from actors.policy import Policy, PolicyInput
-from actors.recorder import Choice, Recorder
+from actors.recorder import BufferPool, Choice, Recorder
 from data.episode import Episode, EpisodeResult
 from envs.errors import RunError, UsageError, unknown_name
 from envs.seeding import rng_for
@@ -27,6 +27,7 @@ Job = tuple[int, int]
 """(level, episode): which level, and which repetition on it, from 0."""
 Floats = npt.NDArray[np.float64]
 
+_NO_DISTRIBUTION = "its log-probabilities hold NaN, +inf, or a row without any possible action."
 _UNIFORMS = 128  # drawn at once per episode; any size gives the same stream
 
 
@@ -40,6 +41,8 @@ class RecordOptions:
     """Keep the whole distribution, `Episode.behavior_log_probs`."""
     labeler: Policy | None = None
     """Whose most probable action is stored in place of the one taken (as in DAgger), with log-probability 0."""
+    buffers: BufferPool = field(default_factory=BufferPool)
+    """Memory that rollouts with these options share."""
 
 
 @overload
@@ -120,6 +123,7 @@ class _Player:
         self._privileged = is_privileged(policy)
         self._jobs = iter(jobs)
         self._all_slots = np.arange(size)
+        self._no_slots = np.zeros(size, dtype=np.bool_)
         # Slots beyond the jobs play the first job's level unseen, so that the batch is always full and valid.
         self._levels = np.full(size, jobs[0][0], dtype=np.int64)
         self._episodes = np.full(size, -1, dtype=np.int64)
@@ -129,10 +133,11 @@ class _Player:
         self._previous_rewards = np.zeros(size, dtype=np.float32)
         self._lengths = np.zeros(size, dtype=np.int64)
         self._returns = np.zeros(size)
-        self._rngs: list[np.random.Generator | None] = [None] * size
-        self._uniforms = np.empty((size, _UNIFORMS))
+        self._rngs = [rng_for("idle")] * size
+        self._uniforms = np.zeros((size, _UNIFORMS))
         self._record = record
-        self._recorder = Recorder(env.task, size, with_log_probs=record.log_probs) if record else None
+        self._keeps_all = record is not None and record.log_probs
+        self._recorder = Recorder(env.task, size, record.buffers, with_log_probs=record.log_probs) if record else None
 
     def run(self) -> Iterator[Episode | EpisodeResult]:
         """Step until the jobs are used up."""
@@ -190,7 +195,7 @@ class _Player:
         try:
             if self._mode == "greedy":
                 return choose_greedy(log_probs)
-            return choose_sampled(log_probs, self._draw(), self._temperature)
+            return choose_sampled(log_probs, self._draw(), self._temperature, keep_all=self._keeps_all)
         except ValueError as error:
             raise RunError(f"The policy {self._policy.policy_id!r} on {self._env.task.name!r}: {error}") from None
 
@@ -205,17 +210,16 @@ class _Player:
     def _draw(self) -> Floats:
         """The next uniform of each running slot [B]; what idle slots get has no effect."""
         column = self._lengths % _UNIFORMS
-        for slot in np.flatnonzero((column == 0) & self._running):
-            rng = self._rngs[slot]
-            assert rng is not None
-            self._uniforms[slot] = rng.random(_UNIFORMS)
+        if not column.all():
+            for slot in np.flatnonzero((column == 0) & self._running):
+                self._uniforms[slot] = self._rngs[slot].random(_UNIFORMS)
         uniforms: Floats = self._uniforms[self._all_slots, column]
-        return np.where(self._running, uniforms, 0.0)
+        return uniforms
 
     def _account(self, actions: npt.NDArray[np.int32], rewards: npt.NDArray[np.float32]) -> None:
         self._lengths += self._running
-        self._returns += np.where(self._running, rewards, 0)
-        self._starting = np.zeros(len(actions), dtype=np.bool_)
+        self._returns += self._running * rewards
+        self._starting = self._no_slots
         self._previous_actions, self._previous_rewards = actions, rewards
 
     def _finish(
@@ -247,24 +251,32 @@ def is_privileged(policy: Policy) -> bool:
     return bool(getattr(policy, "privileged", False))
 
 
-def choose_sampled(log_probs: npt.NDArray[np.float32], uniforms: Floats, temperature: float = 1.0) -> Choice:
+def choose_sampled(
+    log_probs: npt.NDArray[np.float32], uniforms: Floats, temperature: float = 1.0, *, keep_all: bool = True
+) -> Choice:
     """Inverse CDF in float64: the first action whose cumulated probability exceeds the uniform.
 
     Args:
-        log_probs: [B, A], need not be normalized.
+        log_probs: [B, A]; a rounding error in their sum does not matter.
         uniforms: [B] in [0, 1).
         temperature: Divides the log-probabilities.
+        keep_all: Return the whole distribution too.
 
     Raises:
         ValueError: If a row is no distribution.
     """
-    scaled = _checked(log_probs) / temperature
-    scaled -= scaled.max(axis=1, keepdims=True)
-    cumulated = np.cumsum(np.exp(scaled), axis=1)
+    scaled = _as_float64(log_probs)
+    if temperature != 1:
+        scaled = (scaled - scaled.max(axis=1, keepdims=True)) / temperature
+    weights = np.exp(scaled)
+    cumulated = np.add.accumulate(weights, axis=1)
     total = cumulated[:, -1]
-    actions = (cumulated <= (uniforms * total)[:, None]).sum(axis=1, dtype=np.int32)
-    normalized = (scaled - np.log(total)[:, None]).astype(np.float32)
-    return Choice(actions, normalized[np.arange(len(actions)), actions], normalized)
+    if not (total.min() > 0 and total.max() < np.inf):
+        raise ValueError(_NO_DISTRIBUTION)
+    actions = (cumulated > (uniforms * total)[:, None]).argmax(axis=1).astype(np.int32)
+    logp = np.log(weights[np.arange(len(actions)), actions] / total)
+    normalized = (scaled - np.log(total)[:, None]).astype(np.float32) if keep_all else None
+    return Choice(actions, logp.astype(np.float32), normalized)
 
 
 def choose_greedy(log_probs: npt.NDArray[np.float32]) -> Choice:
@@ -273,16 +285,17 @@ def choose_greedy(log_probs: npt.NDArray[np.float32]) -> Choice:
     Raises:
         ValueError: If a row is no distribution.
     """
-    values = _checked(log_probs)
+    values = _as_float64(log_probs)
+    highest = values.max(axis=1)
+    if not np.isfinite(highest).all():
+        raise ValueError(_NO_DISTRIBUTION)
     actions = values.argmax(axis=1).astype(np.int32)
     certain = np.full(values.shape, -np.inf, dtype=np.float32)
     certain[np.arange(len(actions)), actions] = 0
     return Choice(actions, np.zeros(len(actions), dtype=np.float32), certain)
 
 
-def _checked(log_probs: npt.NDArray[np.float32]) -> Floats:
+def _as_float64(log_probs: npt.NDArray[np.float32]) -> Floats:
     if log_probs.ndim != 2:
         raise ValueError(f"it returned an array of shape {log_probs.shape}; log-probabilities have shape [B, A].")
-    if not np.isfinite(log_probs.max(axis=1)).all():
-        raise ValueError("its log-probabilities hold NaN, +inf, or a row without any possible action.")
     return log_probs.astype(np.float64)

@@ -181,9 +181,12 @@ def test_evaluation_on_actors_equals_evaluation_in_process(pool: ActorPool) -> N
         evaluate_on_pool(pool, None, protocol, roles=[Role.TEST])
 
 
-@pytest.mark.parametrize("env", ["quiz/default", pytest.param("procgen/maze", marks=pytest.mark.procgen)])
-def test_actors_record_what_is_recorded_in_process(ray_cluster: Any, tmp_path: Path, env: str) -> None:
-    config = CollectConfig(env=env, source="random", num_levels=6, min_transitions=100, num_envs=3, num_actors=2)
+@pytest.mark.parametrize(
+    ("env", "source"),
+    [("quiz/default", "random"), pytest.param("procgen/maze", "maze-search", marks=pytest.mark.procgen)],
+)
+def test_actors_record_what_is_recorded_in_process(ray_cluster: Any, tmp_path: Path, env: str, source: str) -> None:
+    config = CollectConfig(env=env, source=source, num_levels=6, min_transitions=100, num_envs=3, num_actors=2)
     by_actors = collect(config, tmp_path / "actors")
     in_process = collect(dataclasses.replace(config, num_actors=0, num_envs=6), tmp_path / "process")
     assert by_actors.fingerprint == in_process.fingerprint
