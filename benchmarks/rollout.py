@@ -14,7 +14,6 @@ import contextlib
 import os
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ import torch
 
 from actors.cluster import ray_session
 from actors.env_actor import RecordTask, new_task_key
-from actors.policy import PolicyInput
+from actors.policy import Policy, PolicyInput
 from actors.pool import ActorPool
 from actors.rollout import RecordOptions, play
 from actors.sources import SourceSpec
@@ -124,49 +123,54 @@ def _game_ratios(pool: ActorPool, task: RecordTask, game: str, args: argparse.Na
 
 
 class _EnoughError(Exception):
-    """Ends a rollout after the steps that are measured."""
+    """Ends a rollout when enough was measured."""
 
 
-def inference_ratio(num_envs: int, steps: int, repeats: int) -> dict[str, float]:
-    """Rollouts of the IMPALA policy on one core against calls of `act` alone; the median of interleaved pairs."""
+class _Alternating:
+    """Acts; after every few steps of the rollout it times as many calls of the policy alone."""
+
+    policy_id = "bench"
+
+    def __init__(self, policy: Policy, block: int, num_blocks: int) -> None:
+        self._policy, self._block, self._num_blocks = policy, block, num_blocks
+        self._steps = 0
+        self._since_s = 0.0
+        self.rollout_s: list[float] = []
+        self.inference_s: list[float] = []
+
+    def act(self, inputs: PolicyInput) -> np.ndarray:
+        if self._steps % self._block == 0:
+            self._compare(inputs)
+        self._steps += 1
+        return self._policy.act(inputs)
+
+    def _compare(self, inputs: PolicyInput) -> None:
+        now_s = time.perf_counter()
+        if self._steps > self._block:  # the first block warms up
+            self.rollout_s.append(now_s - self._since_s)
+            for _ in range(self._block):
+                self._policy.act(inputs)
+            self.inference_s.append(time.perf_counter() - now_s)
+        if len(self.rollout_s) == self._num_blocks:
+            raise _EnoughError
+        self._since_s = time.perf_counter()
+
+
+def inference_ratio(num_envs: int, num_blocks: int) -> dict[str, float]:
+    """Rollouts of the IMPALA policy on one core against calls of `act` alone, in alternating blocks of ten steps."""
     torch.set_num_threads(1)
     os.sched_setaffinity(0, CORES[:1])
     env = make_vec("procgen/coinrun", num_envs)
-    policy = TorchPolicy(build_policy_network(env.task, NetworkConfig(encoder="impala")).eval(), env.task, "bench")
-    seen: list[PolicyInput] = []
-
-    class Counting:
-        policy_id = "bench"
-
-        def act(self, inputs: PolicyInput) -> np.ndarray:
-            if len(seen) == steps:
-                raise _EnoughError
-            seen.append(inputs)
-            return policy.act(inputs)
-
-    record = RecordOptions(source="bench")
-
-    def rollout() -> None:
-        seen.clear()
-        with contextlib.suppress(_EnoughError):
-            for _ in play(env, Counting(), [(level, 0) for level in range(100 * num_envs)], seed=0, record=record):
-                pass
-
-    rollout()  # warm: states, memory, kernels
-    ratios, rates = [], []
-    for _ in range(repeats):
-        rollout_s = _seconds(rollout)
-        inference_s = _seconds(lambda: [policy.act(inputs) for inputs in seen])
-        ratios.append(inference_s / rollout_s)
-        rates.append(len(seen) * num_envs / inference_s)
+    network = build_policy_network(env.task, NetworkConfig(encoder="impala")).eval()
+    alternating = _Alternating(TorchPolicy(network, env.task, "bench"), 10, num_blocks)
+    jobs = [(level, 0) for level in range(100 * num_envs)]
+    with contextlib.suppress(_EnoughError):
+        for _ in play(env, alternating, jobs, seed=0, record=RecordOptions(source="bench")):
+            pass
     os.sched_setaffinity(0, CORES)
-    return {"ratio": statistics.median(ratios), "inference_per_s": statistics.median(rates)}
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started_s = time.perf_counter()
-    work()
-    return time.perf_counter() - started_s
+    ratios = [a / b for a, b in zip(alternating.inference_s, alternating.rollout_s, strict=True)]
+    per_s = 10 * num_envs / statistics.median(alternating.inference_s)
+    return {"ratio": statistics.median(ratios), "inference_per_s": per_s}
 
 
 def main() -> None:
@@ -174,14 +178,14 @@ def main() -> None:
     parser.add_argument("--games", nargs="+", default=list(GAMES), choices=list(GAMES))
     parser.add_argument("--num-envs", type=int, default=64, help="slots of the actor and of the bare engine")
     parser.add_argument("--policy-envs", type=int, default=64, help="batch of the policy")
-    parser.add_argument("--policy-steps", type=int, default=32, help="steps of the policy per measurement")
+    parser.add_argument("--policy-blocks", type=int, default=20, help="measurements of ten steps of the policy")
     parser.add_argument("--num-levels", type=int, default=256, help="levels per game")
     parser.add_argument("--transitions", type=int, default=150_000, help="about how many a warm pass plays")
     parser.add_argument("--seconds", type=float, default=1.5, help="of each native measurement")
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     cores = os.sched_getaffinity(0)
-    inference = inference_ratio(args.policy_envs, args.policy_steps, args.repeats)
+    inference = inference_ratio(args.policy_envs, args.policy_blocks)
     print(f"IMPALA policy: {inference}", flush=True)
     games = engine_ratios(args)
     os.sched_setaffinity(0, cores)

@@ -1,0 +1,83 @@
+"""`gengap collect` and `gengap watch` from the shell's side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import gengap
+from data.dataset import Dataset
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        gengap.main(list(words))
+    return int(ended.value.code or 0)
+
+
+def test_collect_writes_a_dataset_and_prints_it_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "data"
+    words = [
+        "collect",
+        "grid-expert",
+        "num_levels=5",
+        "min_transitions=50",
+        "num_actors=0",
+        "--out",
+        str(out),
+        "--json",
+    ]
+    assert run(*words) == 0
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    dataset = Dataset.open(out)
+    assert printed["num_transitions"] == len(dataset) >= 50
+    assert printed["num_levels"] == 5
+    assert printed["fingerprint"] == dataset.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["collect", "grid-exprt"], "Did you mean 'grid-expert'"),
+        (["collect", "grid-expert", "num_levls=3"], "Did you mean 'num_levels'"),
+        (["collect", "grid-expert", "num_levels=none"], "whole number|is a number"),
+        (["collect", "grid-expert", "env=grid/defualt"], "grid/default"),
+        (["collect"], "Name a recipe"),
+        (["watch", "nothing-here", "--level", "0", "-o", "a.gif"], "nothing-here"),
+        (["watch", "grid-expert", "--level", "0", "-o", "a.gif"], "--env"),
+        (["watch", "grid-expert", "--env", "grid/default", "--level", "0", "-o", "a.mp4"], ".gif"),
+        (["watch", "quiz-expert", "--env", "quiz/default", "--level", "0", "-o", "a.gif"], "no images"),
+        (["watch", "grid-expert", "--env", "grid/default", "--level", "0", "--fps", "0", "-o", "a.gif"], "positive"),
+    ],
+)
+def test_wrong_use_is_answered_and_writes_nothing(
+    words: list[str],
+    answer: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    assert run(*words) == 2
+    assert re.search(answer, capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("collect", "--list", "--json") == 0
+    assert "maze" in json.loads(capsys.readouterr().out.splitlines()[-1])["recipes"]
+
+
+def test_watch_shows_every_frame(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "new" / "episode.gif"
+    assert run("watch", "grid-expert", "--env", "grid/default", "--level", "3", "-o", str(target), "--json") == 0
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed["episode_return"] == pytest.approx(1)
+    with Image.open(target) as picture:
+        assert picture.n_frames == printed["length"] + 1  # type: ignore[attr-defined]
+        assert picture.size == (128, 128)
