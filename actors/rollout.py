@@ -1,8 +1,7 @@
 """Policy x vector env x list of (level, episode) -> episodes. All the logic of acting, no Ray.
 
 An episode is a function of (experiment seed, env, level, episode, policy): actions are drawn by inverse CDF from the
-uniforms of that name, one per step, and the policy always sees a full batch of the env's size, so neither the number of
-slots nor who shares the batch, nor the order of the jobs changes it.
+uniforms of that name, and the policy always sees a full batch. Slots, neighbors and the order of jobs change nothing.
 """
 
 from __future__ import annotations
