@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from actors.choice import Choice
 from data.episode import Column, Ragged
 from envs.spec import EnvSpec
 from envs.vector import Observations
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
-
-
-class Choice(NamedTuple):
-    """What was chosen in one step."""
-
-    actions: npt.NDArray[np.int32]  # [B]
-    logp: npt.NDArray[np.float32]  # [B] log-probability of the action
-    log_probs: npt.NDArray[np.float32] | None  # [B, A] of every action, normalized; 0 and -inf where greedy
 
 
 class Recorder:

@@ -14,8 +14,9 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from actors.choice import Choice, choose_greedy, choose_sampled
 from actors.policy import Policy, PolicyInput
-from actors.recorder import BufferPool, Choice, Recorder
+from actors.recorder import BufferPool, Recorder
 from data.episode import Episode, EpisodeResult
 from envs.errors import RunError, UsageError, unknown_name
 from envs.seeding import rng_for
@@ -24,9 +25,7 @@ from metrics.protocol import ACTION_MODES, ActionMode
 
 Job = tuple[int, int]
 """(level, episode): which level, and which repetition on it, from 0."""
-Floats = npt.NDArray[np.float64]
 
-_NO_DISTRIBUTION = "its log-probabilities hold NaN, +inf, or a row without any possible action."
 _UNIFORMS = 128  # drawn at once per episode; any size gives the same stream
 
 
@@ -206,13 +205,13 @@ class _Player:
             inputs = dataclasses.replace(inputs, levels=self._levels.copy())
         return choose_greedy(labeler.act(inputs))
 
-    def _draw(self) -> Floats:
+    def _draw(self) -> npt.NDArray[np.float64]:
         """The next uniform of each running slot [B]; what idle slots get has no effect."""
         column = self._lengths % _UNIFORMS
         if not column.all():
             for slot in np.flatnonzero((column == 0) & self._running):
                 self._uniforms[slot] = self._rngs[slot].random(_UNIFORMS)
-        uniforms: Floats = self._uniforms[self._all_slots, column]
+        uniforms: npt.NDArray[np.float64] = self._uniforms[self._all_slots, column]
         return uniforms
 
     def _account(self, actions: npt.NDArray[np.int32], rewards: npt.NDArray[np.float32]) -> None:
@@ -248,53 +247,3 @@ class _Player:
 def is_privileged(policy: Policy) -> bool:
     """Whether a policy is told the level it plays."""
     return bool(getattr(policy, "privileged", False))
-
-
-def choose_sampled(
-    log_probs: npt.NDArray[np.float32], uniforms: Floats, temperature: float = 1.0, *, keep_all: bool = True
-) -> Choice:
-    """Inverse CDF in float64: the first action whose cumulated probability exceeds the uniform.
-
-    Args:
-        log_probs: [B, A]; a rounding error in their sum does not matter.
-        uniforms: [B] in [0, 1).
-        temperature: Divides the log-probabilities.
-        keep_all: Return the whole distribution too.
-
-    Raises:
-        ValueError: If a row is no distribution.
-    """
-    scaled = _as_float64(log_probs)
-    if temperature != 1:
-        scaled = (scaled - scaled.max(axis=1, keepdims=True)) / temperature
-    weights = np.exp(scaled)
-    cumulated = np.add.accumulate(weights, axis=1)
-    total = cumulated[:, -1]
-    if not (total.min() > 0 and total.max() < np.inf):
-        raise ValueError(_NO_DISTRIBUTION)
-    actions = (cumulated > (uniforms * total)[:, None]).argmax(axis=1).astype(np.int32)
-    logp = np.log(weights[np.arange(len(actions)), actions] / total)
-    normalized = (scaled - np.log(total)[:, None]).astype(np.float32) if keep_all else None
-    return Choice(actions, logp.astype(np.float32), normalized)
-
-
-def choose_greedy(log_probs: npt.NDArray[np.float32]) -> Choice:
-    """The most probable action (the first of several), taken with probability one.
-
-    Raises:
-        ValueError: If a row is no distribution.
-    """
-    values = _as_float64(log_probs)
-    highest = values.max(axis=1)
-    if not np.isfinite(highest).all():
-        raise ValueError(_NO_DISTRIBUTION)
-    actions = values.argmax(axis=1).astype(np.int32)
-    certain = np.full(values.shape, -np.inf, dtype=np.float32)
-    certain[np.arange(len(actions)), actions] = 0
-    return Choice(actions, np.zeros(len(actions), dtype=np.float32), certain)
-
-
-def _as_float64(log_probs: npt.NDArray[np.float32]) -> Floats:
-    if log_probs.ndim != 2:
-        raise ValueError(f"it returned an array of shape {log_probs.shape}; log-probabilities have shape [B, A].")
-    return log_probs.astype(np.float64)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.choice import choose_greedy, choose_sampled
 from actors.policy import PolicyInput, RandomPolicy
-from actors.rollout import Job, RecordOptions, choose_greedy, choose_sampled, play
+from actors.rollout import Job, RecordOptions, play
 from data.episode import Episode
 from data.schema import episode_checksum
 from envs.errors import RunError, UsageError
