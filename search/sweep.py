@@ -49,6 +49,7 @@ def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command
         RunError: If a trial failed or the disk is full.
     """
     started_s = time.monotonic()
+    out = out.resolve()  # Ray Train's workers run in a folder of their own
     with locked(out):
         log = open_study(config, out, command)
         with ray_session(address) as ray:

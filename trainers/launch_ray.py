@@ -67,7 +67,13 @@ def run_distributed(
     prepare_run(config, run_dir, resume=resume)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    settings = {"config": config, "run_dir": str(run_dir), "group": group, "console": console}
+    settings = {
+        "config": config,
+        "run_dir": str(run_dir),
+        "group": group,
+        "console": console,
+        "working_folder": os.getcwd(),
+    }
     tail = ReportTail(run_dir / REPORTS, reporter or NullReporter())
     fit = _Fit(settings, config, run_dir, max_failures)
     while fit.is_running():
@@ -85,6 +91,8 @@ def worker(settings: Mapping[str, Any]) -> None:
 
     config: ExperimentConfig = settings["config"]
     run_dir = Path(settings["run_dir"])
+    if Path(settings["working_folder"]).is_dir():
+        os.chdir(settings["working_folder"])  # Ray Train runs workers elsewhere; dataset paths may be relative
     ray_context = ray.train.get_context()
     context = WorkerContext(
         rank=ray_context.get_world_rank(), world_size=ray_context.get_world_size(), device=ray.train.torch.get_device()
