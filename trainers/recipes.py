@@ -29,7 +29,7 @@ def maze_bc() -> ExperimentConfig:
     return ExperimentConfig(
         name="maze-bc",
         env="procgen/maze",
-        train=TrainConfig(learner_steps=1200, batch_size=128, learning_rate=1e-3, evaluate_every=600),
+        train=TrainConfig(learner_steps=1000, batch_size=128, learning_rate=1e-3, evaluate_every=500),
         evaluation=EvaluationConfig(num_train_levels=50, num_validation_levels=50, num_test_levels=200),
     )
 
