@@ -52,15 +52,6 @@ class MazeGraph:
     distances: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # [nodes]
     best: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 4), dtype=np.bool_))  # [nodes, 4]
 
-    def node(self, pixels: bytes, faces_right: bool) -> int:
-        """The node of a state; where an ended episode turned the mouse, the one with the same pixels.
-
-        Raises:
-            KeyError: If the frame is not of this level.
-        """
-        known = self.nodes.get((hash(pixels), faces_right))
-        return self.nodes[hash(pixels), not faces_right] if known is None else known
-
 
 def explore(level: int, mode: str = "easy", max_steps: int = 20_000) -> MazeGraph:
     """Map one level.
@@ -215,11 +206,12 @@ class MazeSearch:
         """
         assert inputs.levels is not None
         self._remember(inputs)
-        best = np.zeros((len(inputs), self._num_actions), dtype=np.bool_)
+        best = np.broadcast_to(self._moves, (len(inputs), self._num_actions)).copy()
         frames = inputs.observations["image"]
-        for row, level in enumerate(inputs.levels):
-            graph = self._graphs.get(int(level))
-            best[row, MOVES] = graph.best[graph.node(frames[row].tobytes(), bool(self._faces_right[row]))]
+        running = np.ones(len(inputs), dtype=np.bool_) if inputs.running is None else inputs.running
+        for row in np.flatnonzero(running):
+            graph = self._graphs.get(int(inputs.levels[row]))
+            best[row, MOVES] = graph.best[graph.nodes[hash(frames[row].tobytes()), bool(self._faces_right[row])]]
         return Advice(best, np.broadcast_to(self._moves, best.shape))
 
     def _remember(self, inputs: PolicyInput) -> None:

@@ -26,6 +26,7 @@ class PolicyInput:
     previous_actions: npt.NDArray[np.int32]  # [B] -1 where starting
     previous_rewards: npt.NDArray[np.float32]  # [B] 0 where starting
     levels: npt.NDArray[np.int64] | None = None  # [B] only for privileged policies
+    running: npt.NDArray[np.bool_] | None = None  # [B] rows whose answer counts; the others show anything valid
 
     def __len__(self) -> int:
         return len(self.starting)

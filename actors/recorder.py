@@ -33,7 +33,7 @@ class Recorder:
 
     def __init__(self, task: EnvSpec, num_slots: int, pool: BufferPool, *, with_log_probs: bool) -> None:
         columns, limit = task.observation_columns, task.max_episode_steps
-        self._all_slots = np.arange(num_slots)
+        self._all_slots = self._slots = np.arange(num_slots)
         self._times = np.zeros(num_slots, dtype=np.int64)  # [B] steps recorded of the running episode
         self._pool = pool
         self._frames = {
@@ -53,19 +53,10 @@ class Recorder:
         """Begin new episodes in these slots."""
         self._times[mask] = 0
 
-    def append(
-        self, observations: Observations, rewards: npt.NDArray[np.float32], choice: Choice, running: Mask
-    ) -> None:
-        """Store one step of the running slots."""
-        slots = self._all_slots if running.all() else np.flatnonzero(running)
-        times = self._times[slots]
-        self._actions[slots, times] = choice.actions[slots]
-        self._rewards[slots, times] = rewards[slots]
-        self._logp[slots, times] = choice.logp[slots]
-        if self._log_probs is not None and choice.log_probs is not None:
-            self._log_probs[slots, times] = -np.inf
-            self._log_probs[slots, times, : choice.log_probs.shape[1]] = choice.log_probs[slots]
-        pairs = list(zip(slots.tolist(), times.tolist(), strict=True))
+    def observe(self, observations: Observations, running: Mask) -> None:
+        """Store what the running slots show before their next step."""
+        self._slots = self._all_slots if running.all() else np.flatnonzero(running)
+        pairs = list(zip(self._slots.tolist(), self._times[self._slots].tolist(), strict=True))
         for name, frames in self._frames.items():
             rows = observations[name]
             for slot, time in pairs:
@@ -74,6 +65,17 @@ class Recorder:
             rows = observations[name]
             for slot, _ in pairs:
                 texts[slot].append(rows[slot])
+
+    def complete(self, rewards: npt.NDArray[np.float32], choice: Choice) -> None:
+        """Store that step of the slots that `observe` saw."""
+        slots = self._slots
+        times = self._times[slots]
+        self._actions[slots, times] = choice.actions[slots]
+        self._rewards[slots, times] = rewards[slots]
+        self._logp[slots, times] = choice.logp[slots]
+        if self._log_probs is not None and choice.log_probs is not None:
+            self._log_probs[slots, times] = -np.inf
+            self._log_probs[slots, times, : choice.log_probs.shape[1]] = choice.log_probs[slots]
         self._times[slots] = times + 1
 
     def take(self, slot: int, final: Observations | None) -> dict[str, Any]:

@@ -98,8 +98,13 @@ def play(
         raise unknown_name("action mode", str(mode), ACTION_MODES)
     if not temperature > 0:
         raise UsageError(f'The temperature is {temperature}; it must be positive. For the best action use "greedy".')
-    if jobs:
+    if not jobs:
+        return
+    before = env.set_copy(False)
+    try:
         yield from _Player(env, policy, jobs, seed, mode, temperature, record).run()
+    finally:
+        env.set_copy(before)
 
 
 class _Player:
@@ -146,24 +151,24 @@ class _Player:
             inputs = self._inputs(observations)
             choice = self._choose(inputs)
             actions = choice.actions
-            following, rewards, terminated, truncated, infos = self._env.step(actions)
+            stored = self._labels(inputs) or choice
             if self._recorder is not None:
-                self._recorder.append(observations, rewards, self._labels(inputs) or choice, self._running)
+                self._recorder.observe(observations, self._running)
+            observations, rewards, terminated, truncated, infos = self._env.step(actions)
+            if self._recorder is not None:
+                self._recorder.complete(rewards, stored)
             self._account(actions, rewards)
-            observations = following
             ended = (terminated | truncated) & self._running
             if not ended.any():
                 continue
             slots = np.flatnonzero(ended)
             known = infos["final_observation_known"]
-            finished = [self._finish(int(i), terminated[i], truncated[i], known[i], observations) for i in slots]
+            for slot in slots.tolist():  # one by one, so that the memory of one can serve the next
+                yield self._finish(slot, terminated[slot], truncated[slot], known[slot], observations)
             self._running = self._running & ~ended
             if (mask := self._next_jobs(slots)).any():
-                # In place: everything of the last observations is recorded by now.
-                options = {"levels": self._levels, "reset_mask": mask, "in_place": True}
-                observations, _ = self._env.reset(options=options)
+                observations, _ = self._env.reset(options={"levels": self._levels, "reset_mask": mask})
                 self._begin(mask, mask)
-            yield from finished
 
     def _next_jobs(self, slots: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
         """Give the next jobs to free slots; returns the slots that got one, as a mask [B]."""
@@ -186,7 +191,9 @@ class _Player:
 
     def _inputs(self, observations: Observations) -> PolicyInput:
         levels = self._levels.copy() if self._privileged else None
-        return PolicyInput(observations, self._starting, self._previous_actions, self._previous_rewards, levels)
+        return PolicyInput(
+            observations, self._starting, self._previous_actions, self._previous_rewards, levels, self._running
+        )
 
     def _choose(self, inputs: PolicyInput) -> Choice:
         log_probs = self._policy.act(inputs)

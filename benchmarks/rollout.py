@@ -1,33 +1,36 @@
 """Rollouts against the bare engine, and against bare inference.
 
-(a) Through a Ray actor: random policy, frames stored into whole episodes that reach the driver, against the native gym3
-steps per second of the same game on the same core, harmonic mean over the 16 games. Bar: 80 % with warm initial states;
-cold ones (each level played for the first time) are reported beside it, with a goal of 70 %.
+(a) In a Ray actor: random policy, frames stored into whole episodes, against native gym3 steps per second of the same
+game on the same core (random actions, observations taken), harmonic mean over the 16 games. Bar: 80 % with warm initial
+states. Beside it: cold ones (every level is new; goal 70 %), and the share that is left when the actor also ships the
+episodes through the object store.
 
 (b) In process: rollouts with the IMPALA policy against pure inference at the same batch. Bar: 85 %.
+
+Everything is measured in short alternating slices, and a ratio is the median over neighboring slices, so that a busy or
+throttled machine slows both sides alike.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import statistics
 import time
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
 from actors.cluster import ray_session
-from actors.env_actor import RecordTask, new_task_key
-from actors.policy import Policy, PolicyInput
-from actors.pool import ActorPool
-from actors.rollout import RecordOptions, play
-from actors.sources import SourceSpec
+from actors.env_actor import EnvActor, Reply, num_bytes
+from actors.policy import Policy, PolicyInput, RandomPolicy
+from actors.rollout import Job, RecordOptions, play
 from benchmarks.common import report
+from data.episode import Episode
 from envs.procgen import native_engine, spec_name
 from envs.procgen_tables import GAMES
 from envs.registry import make_vec
@@ -36,90 +39,113 @@ from trainers.networks import build_policy_network
 from trainers.torch_policy import TorchPolicy
 
 BAR_ENGINE, GOAL_COLD, BAR_INFERENCE = 0.80, 0.70, 0.85
-CORES = sorted(os.sched_getaffinity(0))
+WARM_LEVELS = 256
+STEPS_PER_SLICE = 100
+WARM_UP_SLICES = 12  # until episodes of every age are played in memory that was touched before
+BATCH_BYTES = 32 * 2**20
+
+Slice = Callable[[], float]
+"""Runs for a while; returns seconds per step of one slot."""
 
 
-class Native(NamedTuple):
-    """Seconds per engine step of one slot."""
+class _Counting(RandomPolicy):
+    """Acts at random and counts its calls, that is, steps of the batch."""
 
-    wall_s: float
-    cpu_s: float
+    calls = 0
+
+    def act(self, inputs: PolicyInput) -> np.ndarray:
+        object.__setattr__(self, "calls", self.calls + 1)
+        return super().act(inputs)
 
 
-def step_natively(game: str, num_envs: int, seconds: float) -> Native:
-    """Step the bare engine with random actions and take its observations, in this process on the first core."""
-    os.sched_setaffinity(0, CORES[:1])
+class MeasuringActor(EnvActor):
+    """An env actor that also steps the bare engine, in the same process on the same core."""
+
+    def measure(self, game: str, num_envs: int, num_slices: int) -> dict[str, float]:
+        """Seconds per native step, and the ratios."""
+        with contextlib.suppress(AttributeError):  # not on macOS
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+        native = _native(game, num_envs)
+        slices = {
+            "warm": _rollout(game, num_envs, _warm_jobs(), ship=False),
+            "shipped": _rollout(game, num_envs, _warm_jobs(), ship=True),
+            "cold": _rollout(game, num_envs, ((level, 0) for level in itertools.count(10_000)), ship=False),
+        }
+        for run in slices.values():
+            for _ in range(WARM_UP_SLICES):
+                run()
+        pairs: dict[str, list[float]] = {name: [] for name in slices}
+        natives = []
+        for _ in range(num_slices):
+            for name, run in slices.items():
+                before_s, rollout_s, after_s = native(), run(), native()
+                natives += [before_s, after_s]
+                pairs[name].append((before_s + after_s) / 2 / rollout_s)
+        ratios = {name: round(statistics.median(values), 3) for name, values in pairs.items()}
+        return {"native_per_s": round(1 / statistics.median(natives)), **ratios}
+
+
+def _native(game: str, num_envs: int) -> Slice:
     engine = native_engine(game, "easy", num_envs)
-    actions = np.random.default_rng(0).integers(0, 15, (1000, num_envs)).astype(np.int32)
+    actions = np.random.default_rng(0).integers(0, 15, (STEPS_PER_SLICE, num_envs)).astype(np.int32)
     engine.observe()
-    wall_s, cpu_s, steps = time.perf_counter(), time.process_time(), 0
-    while time.perf_counter() - wall_s < seconds:
-        engine.act(actions[steps % 1000])
-        engine.observe()
-        steps += 1
-    native = Native((time.perf_counter() - wall_s) / steps / num_envs, (time.process_time() - cpu_s) / steps / num_envs)
-    engine.close()
-    os.sched_setaffinity(0, CORES[1:] or CORES)
-    return native
+
+    def run() -> float:
+        started_s = time.perf_counter()
+        for row in actions:
+            engine.act(row)
+            engine.observe()
+        return (time.perf_counter() - started_s) / STEPS_PER_SLICE / num_envs
+
+    return run
 
 
-@dataclass(frozen=True)
-class Pass:
-    """One pass over some jobs by the actor."""
-
-    transitions: int
-    wall_s: float
-    steady_per_s: float
-    """Transitions per second between the arrival of 15 % and of 85 % of them: without start and end, where slots are
-    idle because the list of jobs is finite."""
-    cpu_s: float
-    """Processor time of the actor: engine, recording and sending, whatever else the machine does meanwhile."""
+def _warm_jobs() -> Iterator[Job]:
+    return ((level, episode) for episode in itertools.count() for level in range(WARM_LEVELS))
 
 
-def actor_pass(pool: ActorPool, task: RecordTask, num_levels: int, episodes: int) -> Pass:
-    """Play; the transitions counted are those that arrive at the driver in whole episodes."""
-    actor = psutil.Process(pool.wait_until_started()[0].pid)
-    jobs = [(level, episode) for episode in range(episodes) for level in range(num_levels)]
-    arrivals: list[tuple[float, int]] = [(0.0, 0)]  # seconds, transitions so far
-    before, started_s = actor.cpu_times(), time.perf_counter()
-    for episode in pool.play_episodes(task, jobs):
-        arrivals.append((time.perf_counter() - started_s, arrivals[-1][1] + len(episode)))
-    after, (wall_s, transitions) = actor.cpu_times(), arrivals[-1]
-    first, last = (next(arrival for arrival in arrivals if arrival[1] >= share * transitions) for share in (0.15, 0.85))
-    steady_per_s = (last[1] - first[1]) / (last[0] - first[0])
-    return Pass(transitions, wall_s, steady_per_s, after.user + after.system - before.user - before.system)
+def _rollout(game: str, num_envs: int, jobs: Iterator[Job], ship: bool) -> Slice:
+    """Plays on and on; every step of every slot is stored and becomes part of an episode."""
+    env = make_vec(spec_name(game, "easy"), num_envs)
+    policy = _Counting(env.task)
+    first = next(jobs)
+    if first[0] < WARM_LEVELS:
+        for level in range(WARM_LEVELS):
+            env.reset(options={"levels": np.full(num_envs, level), "reset_mask": np.arange(num_envs) == 0})
+    many = list(itertools.islice(jobs, 200_000))
+    episodes = play(env, policy, many, seed=0, record=RecordOptions(source="bench"))
+    batch: list[Episode] = []
+
+    def run() -> float:
+        begin, started_s = policy.calls, time.perf_counter()
+        while policy.calls - begin < STEPS_PER_SLICE:
+            episode = next(episodes)
+            if ship:
+                _ship(batch, episode)
+        return (time.perf_counter() - started_s) / (policy.calls - begin) / num_envs
+
+    return run
+
+
+def _ship(batch: list[Episode], episode: Episode) -> None:
+    import ray
+
+    batch.append(episode)
+    if sum(map(num_bytes, batch)) > BATCH_BYTES:
+        ray.put(Reply(0, batch))
+        batch.clear()
 
 
 def engine_ratios(args: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Per game: native rate, and the actor's as a share of it: cold, warm, and warm by processor time."""
+    """Per game: the native rate, and the actor's as a share of it."""
     results = {}
-    with ray_session(num_cpus=2), ActorPool(1) as pool:
-        os.sched_setaffinity(pool.wait_until_started()[0].pid, CORES[:1])
+    with ray_session(num_cpus=2) as ray:
         for game in args.games:
-            source = SourceSpec(env=spec_name(game, "easy"), name="random")
-            task = RecordTask(key=new_task_key(), source=source, seed=0, num_envs=args.num_envs)
-            results[game] = _game_ratios(pool, task, game, args)
+            actor: Any = ray.remote(num_cpus=1)(MeasuringActor).remote(0)
+            results[game] = ray.get(actor.measure.remote(game, args.num_envs, args.slices))
+            ray.kill(actor)
             print(f"{game:<10} {results[game]}", flush=True)
     return results
-
-
-def _game_ratios(pool: ActorPool, task: RecordTask, game: str, args: argparse.Namespace) -> dict[str, float]:
-    native = [step_natively(game, args.num_envs, args.seconds)]
-    cold = actor_pass(pool, task, args.num_levels, 1)
-    episodes = max(1, round(args.transitions / cold.transitions))
-    warm = []
-    for _ in range(args.repeats):
-        warm.append(actor_pass(pool, task, args.num_levels, episodes))
-        native.append(step_natively(game, args.num_envs, args.seconds))
-    wall_s = statistics.median(rate.wall_s for rate in native)
-    cpu_s = statistics.median(rate.cpu_s for rate in native)
-    return {
-        "native_per_s": round(1 / wall_s),
-        "warm": round(statistics.median(p.steady_per_s for p in warm) * wall_s, 3),
-        "warm_with_start_and_end": round(statistics.median(p.transitions / p.wall_s for p in warm) * wall_s, 3),
-        "warm_by_cpu_time": round(statistics.median(p.transitions / p.cpu_s for p in warm) * cpu_s, 3),
-        "cold": round(cold.transitions / cold.wall_s * wall_s, 3),
-    }
 
 
 class _EnoughError(Exception):
@@ -157,9 +183,8 @@ class _Alternating:
 
 
 def inference_ratio(num_envs: int, num_blocks: int) -> dict[str, float]:
-    """Rollouts of the IMPALA policy on one core against calls of `act` alone, in alternating blocks of ten steps."""
+    """Rollouts of the IMPALA policy with one thread against calls of `act` alone, in blocks of ten steps."""
     torch.set_num_threads(1)
-    os.sched_setaffinity(0, CORES[:1])
     env = make_vec("procgen/coinrun", num_envs)
     network = build_policy_network(env.task, NetworkConfig(encoder="impala")).eval()
     alternating = _Alternating(TorchPolicy(network, env.task, "bench"), 10, num_blocks)
@@ -167,7 +192,6 @@ def inference_ratio(num_envs: int, num_blocks: int) -> dict[str, float]:
     with contextlib.suppress(_EnoughError):
         for _ in play(env, alternating, jobs, seed=0, record=RecordOptions(source="bench")):
             pass
-    os.sched_setaffinity(0, CORES)
     ratios = [a / b for a, b in zip(alternating.inference_s, alternating.rollout_s, strict=True)]
     per_s = 10 * num_envs / statistics.median(alternating.inference_s)
     return {"ratio": statistics.median(ratios), "inference_per_s": per_s}
@@ -179,28 +203,24 @@ def main() -> None:
     parser.add_argument("--num-envs", type=int, default=64, help="slots of the actor and of the bare engine")
     parser.add_argument("--policy-envs", type=int, default=64, help="batch of the policy")
     parser.add_argument("--policy-blocks", type=int, default=20, help="measurements of ten steps of the policy")
-    parser.add_argument("--num-levels", type=int, default=256, help="levels per game")
-    parser.add_argument("--transitions", type=int, default=150_000, help="about how many a warm pass plays")
-    parser.add_argument("--seconds", type=float, default=1.5, help="of each native measurement")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--slices", type=int, default=12, help="measurements of 100 steps per game and kind")
     args = parser.parse_args()
-    cores = os.sched_getaffinity(0)
     inference = inference_ratio(args.policy_envs, args.policy_blocks)
     print(f"IMPALA policy: {inference}", flush=True)
     games = engine_ratios(args)
-    os.sched_setaffinity(0, cores)
-    warm = statistics.harmonic_mean(result["warm"] for result in games.values())
-    cold = statistics.harmonic_mean(result["cold"] for result in games.values())
-    by_cpu_time = statistics.harmonic_mean(result["warm_by_cpu_time"] for result in games.values())
+    shares = {
+        name: round(statistics.harmonic_mean([result[name] for result in games.values()]), 3)
+        for name in ("warm", "shipped", "cold")
+    }
     report(
         "rollout_share_of_engine",
-        round(warm, 3),
+        shares["warm"],
         "fraction of native steps/s, harmonic mean over games",
         BAR_ENGINE,
-        warm >= BAR_ENGINE and inference["ratio"] >= BAR_INFERENCE,
-        by_cpu_time=round(by_cpu_time, 3),
-        cold=round(cold, 3),
+        shares["warm"] >= BAR_ENGINE and inference["ratio"] >= BAR_INFERENCE,
+        cold=shares["cold"],
         cold_goal=GOAL_COLD,
+        shipped=shares["shipped"],
         policy_share_of_inference=round(inference["ratio"], 3),
         policy_bar=BAR_INFERENCE,
         policy_inference_per_s=round(inference["inference_per_s"]),

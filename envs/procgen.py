@@ -89,8 +89,17 @@ class ProcgenVectorEnv(LevelVectorEnv):
         self._initial_states = LeastRecentlyUsed(partial(initial_state, game, mode), cache_bytes, len)
         self._frames: _Frames = self._engine.observe()[1]["rgb"]
         self._frames_are_stale = False
+        self._copies = True
         self._buffer = self._engine._ffi.new(f"char[{_MAX_STATE_BYTES}]")
         self._state_header = self._read_state(0)[: 8 + len(game) + 4 * _NUM_OPTION_INTS]
+
+    def set_copy(self, copy: bool) -> bool:
+        """Without copies the frames returned are the engine's own memory."""
+        before, self._copies = self._copies, copy
+        self._engine._reuse_arrays = not copy
+        if copy and not before:
+            self._frames = self._frames.copy()
+        return before
 
     def _start(self, slots: npt.NDArray[np.intp], in_place: bool) -> None:
         for slot in slots:
@@ -123,7 +132,7 @@ class ProcgenVectorEnv(LevelVectorEnv):
 
     def _replace_frames(self, frames: _Frames, kept: Mask) -> None:
         # `frames` is the engine's own fresh copy, so it can be completed here and handed out without another one.
-        if kept.any():
+        if self._copies and kept.any():
             frames[kept] = self._frames[kept]
         self._frames = frames
 

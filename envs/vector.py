@@ -117,6 +117,18 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
         self._start(slots, in_place)
         return self._observe(), {"active": self._active.copy(), "levels": self._levels.copy()}
 
+    def set_copy(self, copy: bool) -> bool:
+        """Say whether returned arrays must outlive the next call; the default is that they do.
+
+        Args:
+            copy: False lets the next `reset` or `step` write to arrays returned before, and lets a slot that has ended
+                show anything valid. An environment that gains nothing by it ignores it.
+
+        Returns:
+            What held before.
+        """
+        return True
+
     def step(self, actions: Actions) -> Step:
         """Play one step in every running slot.
 
