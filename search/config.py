@@ -9,6 +9,12 @@ from envs.errors import UsageError
 from trainers.config import EvaluationConfig, ExperimentConfig
 
 
+FULL_JUDGE = EvaluationConfig(
+    num_train_levels=100, num_validation_levels=100, num_test_levels=200, modes=("sampled", "greedy")
+)
+"""What is played after a search unless a recipe plays less."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
     """A study: data diversity x hyperparameters x seeds, at a fixed number of transitions."""
@@ -22,11 +28,7 @@ class SweepConfig:
     """Realised transitions of every level count, exactly."""
     learning_rates: tuple[float, ...] = (5e-4, 1e-3)
     seeds: tuple[int, ...] = (0, 1)
-    judge: EvaluationConfig = field(
-        default_factory=lambda: EvaluationConfig(
-            num_train_levels=100, num_validation_levels=100, num_test_levels=200, modes=("sampled", "greedy")
-        )
-    )
+    judge: EvaluationConfig = field(default_factory=lambda: FULL_JUDGE)
     """What is played after the search; `experiment.evaluation` is what is played during it."""
     checkpoint: Literal["best", "last"] = "best"
     """Which checkpoint of a trial is judged: best validation return, or the last."""

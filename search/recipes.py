@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from envs.overrides import build_recipe
-from search.config import SweepConfig
+from search.config import FULL_JUDGE, SweepConfig
+from trainers.config import EvaluationConfig
 from trainers.recipes import grid_bc, maze_bc, maze_bc_impala
 
 
@@ -37,6 +38,13 @@ def maze_diversity() -> SweepConfig:
         level_counts=(10, 100, 1000),
         num_transitions=20_000,
         learning_rates=(5e-4, 1e-3),
+        judge=EvaluationConfig(
+            num_train_levels=60,
+            num_validation_levels=80,
+            num_test_levels=160,
+            modes=("sampled", "greedy"),
+            num_envs=48,
+        ),
     )
 
 
@@ -50,6 +58,7 @@ def maze_diversity_impala() -> SweepConfig:
         num_transitions=40_000,
         learning_rates=(5e-4,),
         scheduler="none",
+        judge=FULL_JUDGE,
     )
 
 
