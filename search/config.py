@@ -8,7 +8,6 @@ from typing import Literal
 from envs.errors import UsageError
 from trainers.config import EvaluationConfig, ExperimentConfig
 
-
 FULL_JUDGE = EvaluationConfig(
     num_train_levels=100, num_validation_levels=100, num_test_levels=200, modes=("sampled", "greedy")
 )
