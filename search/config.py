@@ -29,8 +29,11 @@ class SweepConfig:
     seeds: tuple[int, ...] = (0, 1)
     judge: EvaluationConfig = field(default_factory=lambda: FULL_JUDGE)
     """What is played after the search; `experiment.evaluation` is what is played during it."""
-    checkpoint: Literal["best", "last"] = "best"
-    """Which checkpoint of a trial is judged: best validation return, or the last."""
+    checkpoint: Literal["last", "best"] = "last"
+    """Which checkpoint of a trial is judged: the last, as in the paper, or the one that validated best while training.
+
+    The best of a few noisy evaluations is often an early one, which has not learned its own training levels yet.
+    """
     scheduler: Literal["none", "asha"] = "asha"
     selection_rule: str = "validation"
     """Name in `search.selection.RULES`."""

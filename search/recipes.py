@@ -38,13 +38,8 @@ def maze_diversity() -> SweepConfig:
         level_counts=(10, 100, 1000),
         num_transitions=20_000,
         learning_rates=(5e-4, 1e-3),
-        judge=EvaluationConfig(
-            num_train_levels=60,
-            num_validation_levels=80,
-            num_test_levels=160,
-            modes=("sampled", "greedy"),
-            num_envs=48,
-        ),
+        # Two actors with 80 slots each play 160 levels at once.
+        judge=EvaluationConfig(num_train_levels=80, num_validation_levels=80, num_test_levels=160, num_envs=80),
     )
 
 

@@ -22,11 +22,15 @@ class GroupedScheduler(FIFOScheduler):
     Args:
         group_of: Maps a trial's config to its group.
         build: Makes the scheduler of one group.
+        last_step: A trial that got there ends by itself. Stopped from outside at its last report, it would leave no
+            result.
     """
 
-    def __init__(self, group_of: Callable[[dict[str, Any]], Any], build: Callable[[], TrialScheduler]) -> None:
+    def __init__(
+        self, group_of: Callable[[dict[str, Any]], Any], build: Callable[[], TrialScheduler], last_step: int
+    ) -> None:
         super().__init__()
-        self._group_of, self._build = group_of, build
+        self._group_of, self._build, self._last_step = group_of, build, last_step
         self._schedulers: dict[Any, TrialScheduler] = {}
         self._search_properties: tuple[Any, ...] = (None, None)
 
@@ -42,7 +46,7 @@ class GroupedScheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """The group's decision."""
         decision: str = self._scheduler(trial).on_trial_result(tune_controller, trial, result)
-        return decision
+        return self.CONTINUE if result[TIME_ATTRIBUTE] >= self._last_step else decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Tell the group."""
@@ -77,4 +81,4 @@ def build_scheduler(config: SweepConfig) -> TrialScheduler:
             time_attr=TIME_ATTRIBUTE, max_t=steps + 1, grace_period=grace, reduction_factor=2
         )
 
-    return GroupedScheduler(num_levels_of, build)
+    return GroupedScheduler(num_levels_of, build, steps)

@@ -15,6 +15,7 @@ from envs.errors import RunError
 from search.config import SweepConfig
 from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler
 from search.space import TrialSpec, experiment_of, param_space, trial_path, trial_specs
+from trainers.checkpoint import latest_checkpoint, read_progress
 from trainers.launch import run
 from trainers.reporter import TuneReporter
 
@@ -130,6 +131,7 @@ def _check_results(results: tune.ResultGrid) -> None:
 def _record(study_dir: Path, spec: TrialSpec) -> dict[str, Any]:
     """A trial that early stopping ended has no result file, but its checkpoints stand."""
     result = read_result(study_dir, spec)
+    last = latest_checkpoint(trial_path(study_dir, spec.trial_id))
     return {
         "trial_id": spec.trial_id,
         "config_id": spec.config_id,
@@ -138,7 +140,7 @@ def _record(study_dir: Path, spec: TrialSpec) -> dict[str, Any]:
         "train_seed": spec.seed,
         "status": "stopped early" if result is None else "finished",
         "wandb_url": "" if result is None else result.get("wandb_url", ""),
-        "learner_step": None if result is None else result.get("learner_step"),
+        "learner_step": None if last is None else read_progress(last).learner_step,
     }
 
 

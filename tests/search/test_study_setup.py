@@ -117,11 +117,11 @@ def trial(num_levels: int, name: str) -> Any:
     return SimpleNamespace(trial_id=name, config={"trial": {"num_levels": num_levels}}, is_finished=lambda: False)
 
 
-def decisions(scheduler: GroupedScheduler, scores: list[tuple[Any, float]]) -> list[str]:
+def decisions(scheduler: GroupedScheduler, scores: list[tuple[Any, float]], learner_step: int = 150) -> list[str]:
     for item, _ in scores:
         scheduler.on_trial_add(None, item)
     return [
-        scheduler.on_trial_result(None, item, {TIME_ATTRIBUTE: 150, METRIC: score, "training_iteration": 1})
+        scheduler.on_trial_result(None, item, {TIME_ATTRIBUTE: learner_step, METRIC: score, "training_iteration": 1})
         for item, score in scores
     ]
 
@@ -140,3 +140,12 @@ def test_one_scheduler_for_all_would_stop_them() -> None:
     scheduler.set_search_properties(METRIC, "max")
     assert decisions(scheduler, [(trial(128, "many"), 0.9), (trial(2, "few"), 0.1)]) == ["CONTINUE", "STOP"]
     assert num_levels_of({"trial": {"num_levels": 2}}) == 2
+
+
+def test_a_trial_that_reached_its_last_step_is_left_to_write_its_result() -> None:
+    scheduler = build_scheduler(small(scheduler="asha"))
+    scheduler.set_search_properties(METRIC, "max")
+    scores = [(trial(2, "good"), 0.9), (trial(2, "bad"), 0.1)]
+    assert decisions(scheduler, scores, learner_step=299) == ["CONTINUE", "STOP"]
+    again = [(trial(2, "good, too"), 0.8), (trial(2, "bad, too"), 0.05)]
+    assert decisions(scheduler, again, learner_step=300) == ["CONTINUE", "CONTINUE"]

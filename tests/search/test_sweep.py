@@ -104,10 +104,10 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_plugin_of_another_project_is_swept_to_a_sealed_report(tmp_path: Path, project: Path) -> None:
-    out = tmp_path / "study"
+def test_a_plugin_of_another_project_is_swept_to_a_sealed_report(project: Path) -> None:
+    out = project / "study"
     own = ["experiment.env=mygame/easy", "collect_source=random", "collect_options={}", "--plugin", "mygame"]
-    process = start(out, *own, cwd=project)
+    process = start(Path("study"), *own, cwd=project)  # relative, while workers run in folders of their own
     result = finish(process)
 
     assert (out / "report" / "index.html").stat().st_size > 10_000
@@ -122,6 +122,10 @@ def test_a_plugin_of_another_project_is_swept_to_a_sealed_report(tmp_path: Path,
     assert set(table.where(role="validation").policies) == tested | {"random", "retrained"}
     study = json.loads((out / "study.json").read_text())
     assert [record["realised_transitions"] for record in study["datasets"]] == [200, 200]
+    assert {(trial["status"], trial["learner_step"]) for trial in study["trials"]} <= {
+        ("finished", 40),
+        ("stopped early", 20),
+    }
     ledger = (out / "ledger.jsonl").read_text().splitlines()
     assert len(ledger) == len(tested)
     deadline = time.monotonic() + 20
