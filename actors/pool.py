@@ -134,16 +134,22 @@ class ActorPool:
                 place.handle = None
 
     def _split(self, jobs: Sequence[Job], num_envs: int) -> Iterator[_Chunk]:
-        """Chunks that get smaller, so that slots are seldom idle at the start and actors seldom at the end.
+        """Rounds of equal chunks, each round half of what is left, so that actors are seldom idle at the end.
 
-        Neighboring jobs stay together: they may share a level, and what an actor knows about it.
+        The last round takes all that is left: a chunk costs its longest episode in every slot, so one that does not
+        fill the slots is wasteful. Neighboring jobs stay together: they may share a level, and what an actor knows
+        about it.
         """
-        actors, start, number = len(self._places), 0, 0
+        actors, start = len(self._places), 0
         while start < len(jobs):
             left = len(jobs) - start
-            size = left if actors == 1 else max(-(-left // (2 * actors)), min(num_envs, -(-left // actors)))
-            yield _Chunk(number % actors, dict.fromkeys(jobs[start : start + size]))
-            start, number = start + size, number + 1
+            size = -(-left // (2 * actors))
+            if actors == 1 or size < num_envs:
+                size = -(-left // actors)
+            for number in range(actors):
+                if chunk := jobs[start : start + size]:
+                    yield _Chunk(number, dict.fromkeys(chunk))
+                start += size
 
     def _start(self, place: _Place) -> None:
         place.incarnation += 1

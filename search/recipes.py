@@ -37,9 +37,9 @@ def maze_diversity() -> SweepConfig:
         collect_options={"noise": 0.3, "relabel": True},
         level_counts=(10, 100, 1000),
         num_transitions=20_000,
-        learning_rates=(5e-4, 1e-3),
-        # Two actors with 80 slots each play 160 levels at once.
-        judge=EvaluationConfig(num_train_levels=80, num_validation_levels=80, num_test_levels=160, num_envs=80),
+        learning_rates=(1e-3, 5e-4),
+        # Two actors with 120 slots each play 240 levels at once.
+        judge=EvaluationConfig(num_train_levels=120, num_validation_levels=120, num_test_levels=160, num_envs=120),
     )
 
 
