@@ -9,7 +9,7 @@ from envs.errors import UsageError
 from trainers.config import EvaluationConfig, ExperimentConfig
 
 FULL_JUDGE = EvaluationConfig(
-    num_train_levels=100, num_validation_levels=100, num_test_levels=200, modes=("sampled", "greedy")
+    num_train_levels=100, num_validation_levels=100, num_test_levels=200, modes=("sampled", "greedy"), num_envs=100
 )
 """What is played after a search unless a recipe plays less."""
 

@@ -29,7 +29,7 @@ def maze_bc() -> ExperimentConfig:
     return ExperimentConfig(
         name="maze-bc",
         env="procgen/maze",
-        train=TrainConfig(learner_steps=2400, batch_size=128, learning_rate=1e-3, evaluate_every=1200),
+        train=TrainConfig(learner_steps=2000, batch_size=128, learning_rate=1e-3, evaluate_every=1000),
         evaluation=EvaluationConfig(num_train_levels=50, num_validation_levels=50, num_test_levels=200, num_envs=100),
     )
 
