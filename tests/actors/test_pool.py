@@ -54,6 +54,19 @@ def test_every_job_arrives_once(pool: ActorPool) -> None:
     assert pool.num_replaced == 0
 
 
+@pytest.mark.parametrize(
+    ("num_jobs", "num_envs", "sizes"),
+    [(160, 80, [80, 80]), (140, 48, [70, 70]), (3, 80, [2, 1]), (1, 80, [1]), (400, 48, [100, 100, 50, 50, 50, 50])],
+)
+def test_a_chunk_fills_the_slots_and_both_actors_end_together(
+    pool: ActorPool, num_jobs: int, num_envs: int, sizes: list[int]
+) -> None:
+    jobs = [(level, 0) for level in range(num_jobs)]
+    chunks = list(pool._split(jobs, num_envs))
+    assert [len(chunk.remaining) for chunk in chunks] == sizes
+    assert [job for chunk in chunks for job in chunk.remaining] == jobs
+
+
 @pytest.mark.chaos
 def test_a_killed_env_actor_changes_nothing_in_the_dataset(ray_cluster: Any, tmp_path: Path) -> None:
     """SIGKILL in the middle of collection: replaced, and the fingerprint equals that of an undisturbed run."""
