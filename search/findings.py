@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,8 +150,10 @@ def difference_of_ends(
 
 def commands(study: Study) -> list[str]:
     """What to type to make, continue and read this study again."""
-    resume = f"gengap sweep --resume {study.directory}"
-    return [line for line in (study.command, resume, f"gengap report {study.directory}") if line]
+    directory, here = study.directory.resolve(), Path.cwd()
+    # A report may be handed on: whose folder it lay in says nothing to others.
+    shown = directory.relative_to(here) if directory.is_relative_to(here) else directory
+    return [line for line in (study.command, f"gengap sweep --resume {shown}", f"gengap report {shown}") if line]
 
 
 def _level_counts(study: Study) -> list[int]:
