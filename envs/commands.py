@@ -18,9 +18,12 @@ from envs.console import Progress
 from envs.errors import UsageError, unknown_name
 from envs.registry import env_names, make_spec
 from envs.replay import replay
+from envs.shop import door
 from envs.spec import EnvSpec, LevelSet
 
 MAX_AUDITED_LEVELS = 1_000_000
+SHOP = "shop"
+"""The environment that `replay` and `reward` serve as JSON lines."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,16 +131,21 @@ def parse_levels(env: str, text: str) -> LevelSet:
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="environment, for example procgen/maze")
-    parser.add_argument("level", type=int, help="level number")
-    how = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument("name", help="environment, for example procgen/maze, or shop")
+    parser.add_argument("level", type=int, nargs="?", help="level number; the shop takes goals from standard input")
+    how = parser.add_mutually_exclusive_group()
     how.add_argument("--actions", metavar="LIST", help="numbers with commas, or a .json or .npy file of them")
     how.add_argument("--random", type=int, metavar="SEED", help="random actions of this seed, to the end")
+    door.add_arguments(parser, plays=True)
 
 
 def run_replay(args: argparse.Namespace) -> dict[str, Any]:
     """Play a level with given actions; the hash identifies every observation on the way."""
+    if args.name == SHOP:
+        return door.run_replay(args)
     spec = make_spec(args.name)
+    if args.level is None or (args.actions is None and args.random is None):
+        raise UsageError(f"{args.name} needs a level, and --actions LIST or --random SEED; only {SHOP} is played live.")
     if args.actions is None:
         rng = np.random.default_rng(args.random)
         actions = rng.integers(0, spec.num_actions, spec.max_episode_steps, dtype=np.int32)
@@ -173,12 +181,15 @@ def read_actions(text: str) -> npt.NDArray[np.int32]:
 
 
 def _add_reward(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="environment, for example procgen/jumper")
+    parser.add_argument("name", help="environment, for example procgen/jumper, or shop")
     parser.add_argument("returns", nargs="*", type=float, metavar="RETURN", help="raw episode returns to normalize")
+    door.add_arguments(parser, plays=False)
 
 
 def run_reward(args: argparse.Namespace) -> dict[str, Any]:
     """Print what a return is worth under every normalization table."""
+    if args.name == SHOP:
+        return door.run_reward(args)
     spec = make_spec(args.name)
     normalized = {table: spec.normalize(args.returns, table).tolist() for table in spec.return_bounds}
     for table, (low, high) in spec.return_bounds.items():

@@ -1,0 +1,1 @@
+"""The built-in shop: invented catalogues, instructions and goals, and the shifts between them."""
