@@ -23,7 +23,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 install: $(VENV)/.installed  ## virtual environment with the project in it
 install-test: $(VENV)/.installed-test  ## the same with the test tools
 
-sweep: install  ## the main job: collect, sweep diversity, retrain, judge, report (10 to 20 minutes on 2 cores)
+sweep: install  ## the main job: collect, sweep diversity, retrain, judge, report (about 10 minutes on 2 free cores)
 	$(BIN)/gengap sweep maze-diversity --out $(OUT)
 
 test: install-test check  ## everything a 2-core machine without GPU can run in 10 minutes

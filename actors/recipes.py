@@ -40,12 +40,24 @@ def procgen_random() -> CollectConfig:
     return CollectConfig(env="procgen/coinrun", source="random", num_levels=200, min_transitions=50_000)
 
 
+def shop_expert() -> CollectConfig:
+    """The shopper that knows every goal, on the built-in shop: seconds."""
+    return CollectConfig(env="shop/default", source="shop-expert", num_levels=500, min_transitions=3_000)
+
+
+def shop_noisy() -> CollectConfig:
+    """The same with one action in five at random; it finds its way back from all but a wrong purchase."""
+    return dataclasses.replace(shop_expert(), options={"noise": 0.2})
+
+
 RECIPES: dict[str, Callable[[], CollectConfig]] = {
     "grid-expert": grid_expert,
     "quiz-expert": quiz_expert,
     "maze": maze,
     "maze-relabeled": maze_relabeled,
     "procgen-random": procgen_random,
+    "shop-expert": shop_expert,
+    "shop-noisy": shop_noisy,
 }
 
 

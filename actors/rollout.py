@@ -162,9 +162,8 @@ class _Player:
             if not ended.any():
                 continue
             slots = np.flatnonzero(ended)
-            known = infos["final_observation_known"]
             for slot in slots.tolist():  # one by one, so that the memory of one can serve the next
-                yield self._finish(slot, terminated[slot], truncated[slot], known[slot], observations)
+                yield self._finish(slot, terminated[slot], truncated[slot], infos, observations)
             self._running = self._running & ~ended
             if (mask := self._next_jobs(slots)).any():
                 observations, _ = self._env.reset(options={"levels": self._levels, "reset_mask": mask})
@@ -228,7 +227,7 @@ class _Player:
         self._previous_actions, self._previous_rewards = actions, rewards
 
     def _finish(
-        self, slot: int, terminated: bool, truncated: bool, known: bool, final: Observations
+        self, slot: int, terminated: bool, truncated: bool, infos: dict[str, Any], final: Observations
     ) -> Episode | EpisodeResult:
         names: dict[str, Any] = {
             "env": self._env.task.name,
@@ -236,17 +235,17 @@ class _Player:
             "episode": int(self._episodes[slot]),
             "terminated": bool(terminated),
             "truncated": bool(truncated),
+            "metrics": {name: float(values[slot]) for name, values in infos.get("episode_metrics", {}).items()},
         }
         if self._recorder is None or self._record is None:
-            return EpisodeResult(
-                **names, episode_return=float(self._returns[slot]), length=int(self._lengths[slot]), metrics={}
-            )
+            return EpisodeResult(**names, episode_return=float(self._returns[slot]), length=int(self._lengths[slot]))
+        known = bool(infos["final_observation_known"][slot])
         return Episode(
             **names,
             seed=self._seed,
             source=self._record.source,
             policy_id=self._policy.policy_id,
-            final_observation_known=bool(known),
+            final_observation_known=known,
             **self._recorder.take(slot, final if known else None),
         )
 

@@ -13,6 +13,7 @@ from typing import Any
 from actors.experts import ExpertPolicy, GridExpert, QuizExpert
 from actors.policy import Policy, RandomPolicy
 from actors.rollout import Job, RecordOptions, is_privileged, play
+from actors.shop_agents import SHOP_AGENTS
 from data.episode import Episode
 from envs.errors import UsageError, unknown_name
 from envs.registry import make_spec, make_vec
@@ -34,7 +35,7 @@ class SourceSpec:
 
     env: str
     name: str
-    """``"random"``, ``"maze-search"``, ``"grid-expert"``, ``"quiz-expert"``, or the path of a checkpoint."""
+    """``"random"``, a name in `EXPERTS` such as ``"maze-search"`` or ``"shop-expert"``, or the path of a checkpoint."""
     options: Mapping[str, Option] = field(default_factory=dict)
     """Experts: ``noise`` (probability of a random move, default 0), ``relabel`` (store the expert's action in place of
     the one taken). Checkpoints: ``mode``, ``temperature``, ``loader``. All: ``log_probs`` (store whole
@@ -160,5 +161,6 @@ EXPERTS: dict[str, Callable[[str], Any]] = {
     "maze-search": _maze_search,
     "grid-expert": GridExpert,
     "quiz-expert": lambda env: QuizExpert(make_spec(env)),
+    **SHOP_AGENTS,
 }
 """Name -> expert for an environment."""

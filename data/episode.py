@@ -75,6 +75,8 @@ class Episode:
     truncated: bool
     final_observation_known: bool
     behavior_log_probs: npt.NDArray[np.float16] | None = None  # [T, A]
+    metrics: dict[str, float] = field(default_factory=dict)
+    """As in `EpisodeResult`; known of episodes that were just played, not stored in datasets."""
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -87,7 +89,14 @@ class Episode:
     def result(self) -> EpisodeResult:
         """The short record."""
         return EpisodeResult(
-            self.env, self.level, self.episode, self.episode_return, len(self), self.terminated, self.truncated
+            env=self.env,
+            level=self.level,
+            episode=self.episode,
+            episode_return=self.episode_return,
+            length=len(self),
+            terminated=self.terminated,
+            truncated=self.truncated,
+            metrics=dict(self.metrics),
         )
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from envs import grid, procgen, quiz
 from envs.errors import UsageError, unknown_name
+from envs.shop import env as shop
 from envs.spec import EnvSpec
 from envs.vector import LevelVectorEnv
 
@@ -78,6 +79,6 @@ def _entry(name: str) -> Entry:
     return _ENTRIES[name]
 
 
-for _module in (procgen, grid, quiz):
+for _module in (procgen, grid, quiz, shop):
     for _name, (_spec, _build) in _module.entries().items():
         register(_name, _spec, _build)

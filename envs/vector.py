@@ -23,6 +23,8 @@ Actions = npt.NDArray[np.int32]
 Rows = npt.NDArray[Any] | tuple[npt.NDArray[Any], ...]
 """A fixed column is one array [B, ...]; a ragged one is a tuple of B arrays."""
 Observations = dict[str, Rows]
+EpisodeMetrics = dict[str, npt.NDArray[np.float64]]
+"""What an episode achieved besides its return: name -> [B]."""
 Step = tuple[Observations, npt.NDArray[np.float32], Mask, Mask, dict[str, Any]]
 
 
@@ -32,6 +34,7 @@ class Transition(NamedTuple):
     rewards: npt.NDArray[np.float32]  # [B]
     terminated: Mask  # [B] the task itself ended
     truncated: Mask  # [B] the step limit cut it off
+    metrics: EpisodeMetrics | None = None  # name -> [B]; read where an episode ended now
 
 
 class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
@@ -138,7 +141,8 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
         Returns:
             Observations, rewards float32 [B], terminated bool [B], truncated bool [B], and infos with ``active`` bool
             [B] (slots still running) and ``final_observation_known`` bool [B] (slots that ended now and whose returned
-            observation is the true last one).
+            observation is the true last one). An environment that judges episodes by more than their return adds
+            ``episode_metrics``: name -> float64 [B], NaN except for slots that ended now.
 
         Raises:
             UsageError: For actions of a wrong shape or outside the action space.
@@ -148,13 +152,15 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
             raise ResetNeeded(f"{self.task.name!r} was stepped before its first reset; call reset() first.")
         active = self._active
         self._steps += active
-        rewards, terminated, truncated = self._advance(self._check_actions(actions), active)
+        rewards, terminated, truncated, metrics = self._advance(self._check_actions(actions), active)
         if not active.all():
             rewards, terminated, truncated = rewards * active, terminated & active, truncated & active
         ended = terminated | truncated
         self._active = active & ~ended
         known = ended if self.task.final_observation_known else np.zeros_like(ended)
-        infos = {"active": self._active.copy(), "final_observation_known": known}
+        infos: dict[str, Any] = {"active": self._active.copy(), "final_observation_known": known}
+        if metrics is not None:
+            infos["episode_metrics"] = {name: np.where(ended, values, np.nan) for name, values in metrics.items()}
         return self._observe(), rewards, terminated, truncated, infos
 
     def _check_actions(self, actions: npt.ArrayLike) -> Actions:
@@ -237,10 +243,12 @@ class LevelEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], np.int32]):
         return self._first_row(observations), {"level": int(level)}
 
     def step(self, action: np.int32 | int) -> tuple[dict[str, npt.NDArray[Any]], float, bool, bool, dict[str, Any]]:
-        """Play one step."""
+        """Play one step; the info of the last one holds ``episode_metrics`` where the environment has them."""
         actions = np.array([action], dtype=np.int32)
         observations, rewards, terminated, truncated, infos = self.vector_env.step(actions)
-        info = {"final_observation_known": bool(infos["final_observation_known"][0])}
+        info: dict[str, Any] = {"final_observation_known": bool(infos["final_observation_known"][0])}
+        if "episode_metrics" in infos and (terminated[0] or truncated[0]):
+            info["episode_metrics"] = {name: float(values[0]) for name, values in infos["episode_metrics"].items()}
         return self._first_row(observations), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def close(self) -> None:

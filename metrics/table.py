@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +21,7 @@ from metrics.protocol import ACTION_MODES, ActionMode, EvaluationProtocol, Role
 
 KEY_COLUMNS = ("protocol", "role", "env", "level", "episode", "mode", "policy", "train_seed")
 """Together they name a row; a second row with the same key is refused."""
+_METRICS = "episode_metrics"
 METRIC_COLUMNS = ("episode_return", "normalized_return", "length", "terminated", "truncated")
 _DTYPES = {
     **dict.fromkeys(("protocol", "role", "env", "mode", "policy"), "object"),
@@ -31,13 +32,17 @@ _DTYPES = {
 
 
 class EvaluationTable:
-    """One row per played episode; columns `KEY_COLUMNS`, `METRIC_COLUMNS` and whatever a study adds.
+    """One row per played episode; columns `KEY_COLUMNS`, `METRIC_COLUMNS` and whatever environments and studies add.
+
+    Args:
+        frame: The rows.
+        episode_metrics: Which further columns are measures of an episode; None keeps what the frame says itself.
 
     Raises:
         UsageError: If a column is missing or a key appears twice.
     """
 
-    def __init__(self, frame: pd.DataFrame) -> None:
+    def __init__(self, frame: pd.DataFrame, episode_metrics: Sequence[str] | None = None) -> None:
         missing = [name for name in _DTYPES if name not in frame.columns]
         if missing:
             raise UsageError(f"An evaluation table needs the columns {list(_DTYPES)}; missing: {missing}.")
@@ -47,6 +52,13 @@ class EvaluationTable:
             key = frame.loc[duplicated.idxmax(), list(KEY_COLUMNS)].to_dict()
             raise UsageError(f"{int(duplicated.sum())} evaluation rows appear twice, the first with the key {key}.")
         self.frame = frame
+        if episode_metrics is not None:
+            frame.attrs[_METRICS] = [name for name in episode_metrics if name not in _DTYPES]
+
+    @property
+    def episode_metrics(self) -> tuple[str, ...]:
+        """The columns that environments reported of episodes, for example ``success``; a .csv file forgets which."""
+        return tuple(self.frame.attrs.get(_METRICS, ()))
 
     @classmethod
     def empty(cls) -> EvaluationTable:
@@ -69,7 +81,7 @@ class EvaluationTable:
         """Rows of one policy on one split in one action mode.
 
         Args:
-            results: The played episodes, in any order; their `metrics` become columns.
+            results: The played episodes, in any order; their `metrics` become columns, see `episode_metrics`.
             spec: Normalizes returns; without any table an environment counts as bounded by (0, 1).
             protocol: Its name and normalization table are recorded.
             role: What the levels were played for.
@@ -79,6 +91,7 @@ class EvaluationTable:
             extra: Further constant columns, for example ``{"num_levels": 100, "learning_rate": 5e-4}``.
         """
         played = sorted(results, key=lambda result: (result.level, result.episode))
+        metrics = list(dict.fromkeys(name for result in played for name in result.metrics))
         names = {"protocol": protocol.name, "role": str(role), "mode": mode, "policy": policy}
         rows = [
             {**result.metrics, **names, "train_seed": train_seed, **_columns(result), **(extra or {})}
@@ -90,13 +103,16 @@ class EvaluationTable:
         returns = frame["episode_return"].to_numpy(np.float64)
         frame["normalized_return"] = spec.normalize(returns, protocol.normalization) if spec.return_bounds else returns
         ordered = [*_DTYPES, *(name for name in frame.columns if name not in _DTYPES)]
-        return cls(frame[ordered])
+        return cls(frame[ordered], metrics)
 
     @classmethod
     def concat(cls, tables: Iterable[EvaluationTable]) -> EvaluationTable:
         """All rows of all tables; a column that one of them lacks is missing (NaN) there."""
-        frames = [table.frame for table in tables if len(table)]
-        return cls(pd.concat(frames, ignore_index=True)) if frames else cls.empty()
+        parts = [table for table in tables if len(table)]
+        if not parts:
+            return cls.empty()
+        names = dict.fromkeys(name for part in parts for name in part.episode_metrics)
+        return cls(pd.concat([part.frame for part in parts], ignore_index=True), list(names))
 
     def append(self, other: EvaluationTable) -> EvaluationTable:
         """A new table with the rows of both."""
@@ -208,6 +224,8 @@ class EvaluationTable:
 def summarize(table: EvaluationTable, *, confidence: float = 0.95, num_resamples: int = 1000) -> dict[str, float]:
     """Flat metrics of an evaluation: ``eval/<split>/<statistic>`` and ``eval/gap/<split>``, all finite.
 
+    Measures of the environment's own follow as ``eval/<split>/<measure>``, for example ``eval/test/success``.
+
     Sampled actions have the plain names; where both modes were played, greedy ones are prefixed ``greedy_``. Intervals
     resample levels and, where there are several, train seeds; they are reproducible because the generator is derived
     from the metric's name. An interval that cannot be formed is left out.
@@ -223,11 +241,14 @@ def summarize(table: EvaluationTable, *, confidence: float = 0.95, num_resamples
         scores: dict[str, npt.NDArray[np.float64]] = {}
         for role in table.where(mode=mode).roles:
             scores[role] = table.scores(role, mode)
-            name = f"eval/{role}/{prefix}normalized_return"
-            interval = statistics.level_bootstrap(
-                scores[role], statistics.mean, rng_for(name), num_resamples=num_resamples, confidence=confidence
-            )
-            flat |= _named(name, interval) | _split_statistics(table, role, mode, prefix, scores[role])
+            grids = _metric_scores(table, role, mode) | {"normalized_return": scores[role]}
+            for metric, grid in grids.items():
+                name = f"eval/{role}/{prefix}{metric}"
+                interval = statistics.level_bootstrap(
+                    grid, statistics.mean, rng_for(name), num_resamples=num_resamples, confidence=confidence
+                )
+                flat |= _named(name, interval)
+            flat |= _split_statistics(table, role, mode, prefix, scores[role])
         for role in [role for role in scores if role != Role.TRAIN and Role.TRAIN in scores]:
             name = f"eval/gap/{prefix}{role}"
             train = scores[Role.TRAIN]
@@ -247,6 +268,13 @@ def _named(name: str, interval: statistics.Interval) -> dict[str, float]:
     if interval.reason:
         return {name: interval.point}
     return {name: interval.point, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _metric_scores(table: EvaluationTable, role: str, mode: ActionMode) -> dict[str, npt.NDArray[np.float64]]:
+    """The grids of the environment's own measures, where every row has a value."""
+    rows = table.where(role=role, mode=mode).frame
+    names = [name for name in table.episode_metrics if not rows[name].isna().any()]
+    return {name: table.scores(role, mode, metric=name) for name in names}
 
 
 def _split_statistics(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from envs.overrides import build_recipe
 from search.config import FULL_JUDGE, SweepConfig
 from trainers.config import EvaluationConfig
-from trainers.recipes import grid_bc, maze_bc, maze_bc_impala
+from trainers.recipes import grid_bc, maze_bc, maze_bc_impala, shop_bc
 
 
 def grid_diversity() -> SweepConfig:
@@ -35,12 +35,33 @@ def maze_diversity() -> SweepConfig:
         experiment=maze_bc(),
         collect_source="maze-search",
         collect_options={"noise": 0.3, "relabel": True},
-        level_counts=(10, 100, 1000),
+        level_counts=(10, 100, 500),
         num_transitions=20_000,
         learning_rates=(5e-4, 1e-3),
         scheduler="none",  # a curve compares policies of equal training; ASHA would cut some seeds of a configuration
         # Two actors with 120 slots each play 240 levels at once.
         judge=EvaluationConfig(num_train_levels=120, num_validation_levels=120, num_test_levels=160, num_envs=120),
+    )
+
+
+def shop_diversity() -> SweepConfig:
+    """Distinct instructions x seeds in the built-in shop, from the expert that knows each goal: minutes on 2 cores.
+
+    Few instructions x many episodes against many x few. One action in five is random and every state is labeled with
+    the expert's action, so episodes of one instruction differ.
+    """
+    base = shop_bc()
+    train = dataclasses.replace(base.train, learner_steps=1000, evaluate_every=500)
+    return SweepConfig(
+        name="shop-diversity",
+        experiment=dataclasses.replace(base, train=train),
+        collect_source="shop-expert",
+        collect_options={"noise": 0.2, "relabel": True},
+        level_counts=(20, 200, 2000),
+        num_transitions=10_000,
+        learning_rates=(1e-3,),
+        scheduler="none",
+        judge=EvaluationConfig(num_train_levels=200, num_validation_levels=200, num_test_levels=300, num_envs=100),
     )
 
 
@@ -51,6 +72,7 @@ def maze_diversity_impala() -> SweepConfig:
         base,
         name="maze-diversity-impala",
         experiment=maze_bc_impala(),
+        level_counts=(10, 100, 1000),
         num_transitions=40_000,
         learning_rates=(5e-4,),
         judge=FULL_JUDGE,
@@ -60,6 +82,7 @@ def maze_diversity_impala() -> SweepConfig:
 RECIPES: dict[str, Callable[[], SweepConfig]] = {
     "grid-diversity": grid_diversity,
     "maze-diversity": maze_diversity,
+    "shop-diversity": shop_diversity,
     "maze-diversity-impala": maze_diversity_impala,
 }
 

@@ -35,10 +35,10 @@ class ActorCritic(nn.Module):
 
     def forward(self, observations: TensorObservations) -> tuple[Tensor, Tensor]:
         """Float32 logits [B, A] and values [B]."""
-        features = self.policy.features(observations)
+        features, logits = self.policy.score(observations)
         with torch.autocast(features.device.type, enabled=False):
             values: Tensor = self.value(features.float()).squeeze(1)
-        return self.policy.logits(features, observations), values
+        return logits, values
 
 
 def build_actor_critic(spec: EnvSpec, network: NetworkConfig, seed: int) -> ActorCritic:

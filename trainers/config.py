@@ -16,9 +16,11 @@ class NetworkConfig:
     """Which network turns observations into action logits."""
 
     encoder: str = "small"
-    """Name in `trainers.networks.ENCODERS`: "small", "impala" (images), "bytes" (texts)."""
+    """Name in `trainers.networks.ENCODERS`: "small", "impala" (images), "bytes", "cross", "hf" (texts)."""
     hidden_size: int = 256
-    """Width of the feature vector that the encoder returns."""
+    """Width of the feature vector that the encoder returns; "cross" is of this width throughout."""
+    pretrained: str = "bert-base-uncased"
+    """Only "hf": the model on the Hugging Face hub, or a folder with one and its tokenizer."""
 
 
 @dataclass(frozen=True, kw_only=True)

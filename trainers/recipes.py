@@ -24,6 +24,17 @@ def quiz_bc() -> ExperimentConfig:
     return dataclasses.replace(grid_bc(), name="quiz-bc", env="quiz/default", network=NetworkConfig(encoder="bytes"))
 
 
+def shop_bc() -> ExperimentConfig:
+    """Behavioral cloning in the built-in shop; words of the candidates look for themselves on the page: minutes."""
+    return ExperimentConfig(
+        name="shop-bc",
+        env="shop/default",
+        network=NetworkConfig(encoder="cross", hidden_size=64),
+        train=TrainConfig(learner_steps=1500, batch_size=64, learning_rate=1e-3, evaluate_every=750),
+        evaluation=EvaluationConfig(num_train_levels=100, num_validation_levels=100, num_test_levels=200, num_envs=100),
+    )
+
+
 def maze_bc() -> ExperimentConfig:
     """Behavioral cloning on Procgen's maze with the small convolutional net: a minute on one core."""
     return ExperimentConfig(
@@ -44,6 +55,7 @@ def maze_bc_impala() -> ExperimentConfig:
 RECIPES: dict[str, Callable[[], ExperimentConfig]] = {
     "grid-bc": grid_bc,
     "quiz-bc": quiz_bc,
+    "shop-bc": shop_bc,
     "maze-bc": maze_bc,
     "maze-bc-impala": maze_bc_impala,
 }

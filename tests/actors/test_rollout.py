@@ -19,7 +19,7 @@ from envs.registry import make_spec, make_vec
 from tests.actors.oracle import HashPolicy, assert_same_episode, play_slowly
 
 RECORD = RecordOptions(source="test")
-ENVS = ["grid/default", "quiz/default", pytest.param("procgen/maze", marks=pytest.mark.procgen)]
+ENVS = ["grid/default", "quiz/default", "shop/tiny", pytest.param("procgen/maze", marks=pytest.mark.procgen)]
 JOBS = [(level, episode) for level in (5, 0, 7, 30) for episode in (0, 1)]
 
 
@@ -71,7 +71,7 @@ def test_repetitions_and_seeds_differ() -> None:
     assert len(actions) == 4
 
 
-@pytest.mark.parametrize("env", ["grid/default", "quiz/default"])
+@pytest.mark.parametrize("env", ["grid/default", "quiz/default", "shop/tiny"])
 def test_results_are_those_of_the_episodes(env: str) -> None:
     slots = make_vec(env, 3)
     results = {(r.level, r.episode): r for r in play(slots, hash_policy(env), JOBS, seed=3)}

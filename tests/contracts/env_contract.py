@@ -165,7 +165,10 @@ class EnvContract:
             columns = [
                 array for rows in observations.values() for array in (rows if isinstance(rows, tuple) else [rows])
             ]
-            kept.extend((array, array.tobytes()) for array in [*columns, *arrays, *infos.values()])
+            told = [
+                array for value in infos.values() for array in (value.values() if isinstance(value, dict) else [value])
+            ]
+            kept.extend((array, array.tobytes()) for array in [*columns, *arrays, *told])
 
         keep(*env.reset(options={"levels": np.array(LEVELS)}))
         for t in range(self.steps):

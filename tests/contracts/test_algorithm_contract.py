@@ -14,7 +14,7 @@ from tests.trainers.helpers import random_batch
 from trainers.algorithms import ALGORITHMS, Algorithm, build_algorithm
 from trainers.config import AlgorithmConfig, NetworkConfig
 
-CASES = [("grid/default", "small"), ("grid/default", "impala"), ("quiz/default", "bytes")]
+CASES = [("grid/default", "small"), ("grid/default", "impala"), ("quiz/default", "bytes"), ("quiz/default", "cross")]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: case[0] + "-" + case[1])

@@ -13,10 +13,14 @@ from envs.registry import env_names, make_vec
 from envs.vector import LevelEnv
 from tests.contracts.env_contract import EnvContract
 
+SMALL_SHOPS = ("shop/default", "shop/tiny")
 HAS_PROCGEN = sys.platform == "linux" and platform.machine() == "x86_64"
 
 
 def parameter(name: str) -> object:
+    if name.startswith("shop/"):
+        # Building a large catalogue takes minutes; the worlds differ in their configuration only.
+        return pytest.param(name, marks=[] if name in SMALL_SHOPS else [pytest.mark.slow])
     if not name.startswith("procgen/"):
         return pytest.param(name)
     needs_engine = pytest.mark.skipif(not HAS_PROCGEN, reason="Procgen runs on Linux x86-64 only")
@@ -32,7 +36,8 @@ class TestRegisteredEnvironments(EnvContract):
 def test_all_environments_are_registered() -> None:
     expected = {f"procgen/{game}{suffix}" for game in GAMES for suffix in ("", "-hard")}
     assert len(expected) == 32
-    assert expected | {"grid/default", "quiz/default"} <= set(env_names())
+    expected |= {"grid/default", "quiz/default", "shop/default", "shop/10k", "shop/catalogue-b", "shop/catalogue-c"}
+    assert expected <= set(env_names())
 
 
 def test_the_single_view_takes_one_slot_only() -> None:

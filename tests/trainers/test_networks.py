@@ -8,7 +8,8 @@ from envs.errors import UsageError
 from envs.spec import ColumnSpec, EnvSpec
 from envs.text import encode_text, encode_texts
 from trainers.config import NetworkConfig
-from trainers.networks import ENCODERS, build_policy_network, collate, entropy
+from trainers.networks import ENCODERS, PolicyNetwork, build_policy_network, collate, entropy
+from trainers.networks.encoders import ImpalaEncoder
 from trainers.networks.inputs import RaggedTensor
 from trainers.networks.texts import NUM_BUCKETS, split_candidates, trigram_buckets
 from trainers.precision import autocast, has_fast_bfloat16, place
@@ -22,6 +23,10 @@ def image_spec(side: int = 64, num_actions: int = 15) -> EnvSpec:
 def text_spec() -> EnvSpec:
     columns = {"page": ColumnSpec("uint8", ragged=True), "candidates": ColumnSpec("uint8", ragged=True)}
     return EnvSpec("toy/text", columns, 4, max_episode_steps=10, level_universe=10, candidate_column="candidates")
+
+
+def fixed_text_spec() -> EnvSpec:
+    return EnvSpec("toy/fixed", {"page": ColumnSpec("uint8", ragged=True)}, 4, max_episode_steps=10, level_universe=10)
 
 
 def images(batch: int, side: int = 64) -> dict[str, np.ndarray]:
@@ -91,7 +96,16 @@ def test_unknown_or_unfit_encoders_are_refused() -> None:
         build_policy_network(text_spec(), NetworkConfig(encoder="small"))
     with pytest.raises(UsageError, match="text column"):
         build_policy_network(image_spec(), NetworkConfig(encoder="bytes"))
-    assert set(ENCODERS) == {"small", "impala", "bytes"}
+    with pytest.raises(UsageError, match="cannot score"):
+        PolicyNetwork(text_spec(), ImpalaEncoder(image_spec(), 16), 16)
+    with pytest.raises(UsageError, match="fixed action space"):
+        build_policy_network(fixed_text_spec(), NetworkConfig(encoder="cross"))
+    assert set(ENCODERS) == {"small", "impala", "bytes", "cross", "hf"}
+
+
+def test_bytes_reads_texts_of_a_fixed_action_space() -> None:
+    network = build_policy_network(fixed_text_spec(), NetworkConfig(encoder="bytes", hidden_size=16))
+    assert network(collate({"page": texts(ROWS)["page"]})).shape == (3, 4)
 
 
 def texts(rows: list[tuple[str, list[str]]]) -> dict[str, tuple[np.ndarray, ...]]:
@@ -154,9 +168,10 @@ def test_trigrams_end_with_their_text() -> None:
     assert trigram_buckets(column.values, column.offsets).tolist() == slow_buckets(rows)
 
 
-def test_candidates_are_scored_and_the_rest_is_impossible() -> None:
+@pytest.mark.parametrize("encoder", ["bytes", "cross"])
+def test_candidates_are_scored_and_the_rest_is_impossible(encoder: str) -> None:
     torch.manual_seed(0)
-    network = build_policy_network(text_spec(), NetworkConfig(encoder="bytes", hidden_size=16))
+    network = build_policy_network(text_spec(), NetworkConfig(encoder=encoder, hidden_size=16))
     logits = network(collate(texts(ROWS)))
     assert logits.shape == (3, 4)
     possible = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)

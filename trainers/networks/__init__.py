@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import nn
 
 from envs.errors import unknown_name
 from envs.spec import EnvSpec
 from trainers.config import NetworkConfig
+from trainers.networks.cross import CrossEncoder
 from trainers.networks.encoders import BytesEncoder, ImpalaEncoder, SmallEncoder
+from trainers.networks.hf import HuggingFaceEncoder
 from trainers.networks.inputs import RaggedTensor, TensorObservations, collate
 from trainers.networks.policy_network import PolicyNetwork, entropy
 
-ENCODERS: dict[str, type[nn.Module]] = {
-    "small": SmallEncoder,
-    "impala": ImpalaEncoder,
-    "bytes": BytesEncoder,
+ENCODERS: dict[str, Callable[[EnvSpec, NetworkConfig], nn.Module]] = {
+    "small": lambda spec, config: SmallEncoder(spec, config.hidden_size),
+    "impala": lambda spec, config: ImpalaEncoder(spec, config.hidden_size),
+    "bytes": lambda spec, config: BytesEncoder(spec, config.hidden_size),
+    "cross": lambda spec, config: CrossEncoder(spec, config.hidden_size),
+    "hf": lambda spec, config: HuggingFaceEncoder(spec, config.hidden_size, config.pretrained),
 }
-"""Each is built as ``Encoder(spec, hidden_size)`` and maps observations to features [B, hidden_size]."""
+"""Each makes a module that maps observations to features [B, hidden_size]. Where the environment lists candidates it is
+also a `texts.CandidateEncoder`."""
 
 __all__ = [
     "ENCODERS",
@@ -34,11 +41,11 @@ def build_encoder(spec: EnvSpec, config: NetworkConfig) -> nn.Module:
     """The encoder that the config names, for this environment's columns.
 
     Raises:
-        UsageError: If no encoder has that name, or the environment lacks the columns it reads.
+        UsageError: If no encoder has that name, the environment lacks the columns it reads, or a package is missing.
     """
     if config.encoder not in ENCODERS:
         raise unknown_name("encoder", config.encoder, ENCODERS)
-    return ENCODERS[config.encoder](spec, config.hidden_size)
+    return ENCODERS[config.encoder](spec, config)
 
 
 def build_policy_network(spec: EnvSpec, config: NetworkConfig) -> PolicyNetwork:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from envs.errors import UsageError
 from envs.spec import EnvSpec
 from trainers.networks.inputs import RaggedTensor, TensorObservations
-from trainers.networks.texts import BytesEmbedding
+from trainers.networks.texts import BytesEmbedding, Encoded, ragged, split_candidates, text_columns
 
 
 def image_column(spec: EnvSpec) -> str:
@@ -136,30 +136,24 @@ class BytesEncoder(nn.Module):
 
     def __init__(self, spec: EnvSpec, hidden_size: int) -> None:
         super().__init__()
-        texts = [
-            name
-            for name, column in spec.observation_columns.items()
-            if column.ragged and column.dtype == "uint8" and name != spec.candidate_column
-        ]
-        if not texts:
-            columns = ", ".join(spec.observation_columns)
-            raise UsageError(
-                f"The encoder 'bytes' needs a text column (ragged uint8); {spec.name!r} has only: {columns}. "
-                "Use 'small' or 'impala' for images."
-            )
-        self.columns = tuple(texts)
+        self.columns = text_columns(spec, "bytes")
+        self.candidate_column = spec.candidate_column
         self.embedding = BytesEmbedding(hidden_size)
-        self.linear = nn.Linear(len(texts) * hidden_size, hidden_size)
+        self.linear = nn.Linear(len(self.columns) * hidden_size, hidden_size)
         initialize(self.linear)
 
     def forward(self, observations: TensorObservations) -> Tensor:
         """Features [B, H]."""
-        texts = [self.embed(observations[name]) for name in self.columns]
+        texts = [self._embed(ragged(observations, name)) for name in self.columns]
         return torch.stack(texts).mean(0) + F.relu(self.linear(torch.cat(texts, dim=1)))
 
-    def embed(self, texts: Tensor | RaggedTensor) -> Tensor:
-        """Features [M, H] of M texts; candidates share this embedding."""
-        assert isinstance(texts, RaggedTensor)
+    def encode(self, observations: TensorObservations) -> Encoded:
+        """Features of the rows and of their candidates, which share the embedding."""
+        assert self.candidate_column is not None
+        texts, counts = split_candidates(ragged(observations, self.candidate_column))
+        return Encoded(self(observations), self._embed(texts), counts)
+
+    def _embed(self, texts: RaggedTensor) -> Tensor:
         features: Tensor = self.embedding(texts)
         return features
 

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from envs.errors import UsageError
 from envs.spec import EnvSpec
-from trainers.networks.encoders import BytesEncoder
-from trainers.networks.inputs import RaggedTensor, TensorObservations
-from trainers.networks.texts import CandidateHead, split_candidates
+from trainers.networks.inputs import TensorObservations
+from trainers.networks.texts import CandidateEncoder, CandidateHead
 
 
 class PolicyNetwork(nn.Module):
@@ -21,11 +20,10 @@ class PolicyNetwork(nn.Module):
 
     def __init__(self, spec: EnvSpec, encoder: nn.Module, hidden_size: int) -> None:
         super().__init__()
-        if (spec.candidate_column is not None) != isinstance(encoder, BytesEncoder):
-            kind = "candidate texts" if spec.candidate_column else "a fixed action space"
+        if spec.candidate_column is not None and not isinstance(encoder, CandidateEncoder):
             raise UsageError(
-                f"{spec.name!r} has {kind}, which {type(encoder).__name__} cannot score; use the encoder 'bytes' for "
-                "candidate texts and 'small' or 'impala' otherwise."
+                f"{spec.name!r} has candidate texts, which {type(encoder).__name__} cannot score; use the encoder "
+                "'cross', 'bytes' or 'hf'."
             )
         self.candidate_column = spec.candidate_column
         self.encoder = encoder
@@ -40,23 +38,19 @@ class PolicyNetwork(nn.Module):
         features: Tensor = self.encoder(observations)
         return features
 
-    def logits(self, features: Tensor, observations: TensorObservations) -> Tensor:
-        """Float32 logits [B, A] from `features` of the same observations."""
-        if self.candidate_column is None:
-            # bfloat16 logits would be wrong by 1 %, which is also the size of one PPO update.
-            with torch.autocast(features.device.type, enabled=False):
-                logits: Tensor = self.head(features.float())
-            return logits
-        assert isinstance(self.encoder, BytesEncoder)
-        rows = observations[self.candidate_column]
-        assert isinstance(rows, RaggedTensor)
-        texts, counts = split_candidates(rows)
-        scores: Tensor = self.head(features, self.encoder.embed(texts), counts)
-        return scores
+    def score(self, observations: TensorObservations) -> tuple[Tensor, Tensor]:
+        """`features` [B, H] and float32 logits [B, A], with the observations encoded once."""
+        if isinstance(self.encoder, CandidateEncoder) and self.candidate_column is not None:
+            state, candidates, counts = self.encoder.encode(observations)
+            return state, self.head(state, candidates, counts)
+        features = self.features(observations)
+        # bfloat16 logits would be wrong by 1 %, which is also the size of one PPO update.
+        with torch.autocast(features.device.type, enabled=False):
+            return features, self.head(features.float())
 
     def forward(self, observations: TensorObservations) -> Tensor:
         """Float32 logits [B, A]."""
-        return self.logits(self.features(observations), observations)
+        return self.score(observations)[1]
 
 
 def entropy(logits: Tensor) -> Tensor:

@@ -2,16 +2,83 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, Protocol, runtime_checkable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from envs.errors import UsageError
+from envs.spec import EnvSpec
 from envs.text import SEPARATOR
-from trainers.networks.inputs import RaggedTensor
+from trainers.networks.inputs import RaggedTensor, TensorObservations
 
 NUM_BUCKETS = 8192
 _SEPARATOR_BYTE = ord(SEPARATOR)
 _MULTIPLIERS = (1, 31_337, 52_711)  # odd, so that the low bits of every byte of a trigram reach the bucket
+
+
+class Encoded(NamedTuple):
+    """What `CandidateHead` scores.
+
+    Attributes:
+        state: Features of each row, [B, H].
+        candidates: Features of all M candidates, row after row, [M, H]; they may depend on the row's state.
+        counts: Candidates per row [B]; their sum is M.
+    """
+
+    state: Tensor
+    candidates: Tensor
+    counts: Tensor
+
+
+@runtime_checkable
+class CandidateEncoder(Protocol):
+    """An encoder that also embeds the candidate texts of an environment that lists them."""
+
+    def encode(self, observations: TensorObservations) -> Encoded:
+        """Features of the rows and of their candidates; a row's depend on no other row."""
+
+
+def text_columns(spec: EnvSpec, encoder: str) -> tuple[str, ...]:
+    """The names of the text columns (ragged ``uint8``) beside the candidates.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    names = [
+        name
+        for name, column in spec.observation_columns.items()
+        if column.ragged and column.dtype == "uint8" and name != spec.candidate_column
+    ]
+    if not names:
+        columns = ", ".join(spec.observation_columns)
+        raise UsageError(
+            f"The encoder {encoder!r} needs a text column (ragged uint8); {spec.name!r} has only: {columns}. "
+            "Use 'small' or 'impala' for images."
+        )
+    return tuple(names)
+
+
+def required_candidates(spec: EnvSpec, encoder: str) -> str:
+    """The name of the candidate column.
+
+    Raises:
+        UsageError: If the environment has a fixed action space.
+    """
+    if spec.candidate_column is None:
+        raise UsageError(
+            f"The encoder {encoder!r} scores candidate texts, but {spec.name!r} has a fixed action space. Use 'bytes' "
+            "for texts and 'small' or 'impala' for images."
+        )
+    return spec.candidate_column
+
+
+def ragged(observations: TensorObservations, column: str) -> RaggedTensor:
+    """A text column of the observations."""
+    rows = observations[column]
+    assert isinstance(rows, RaggedTensor)
+    return rows
 
 
 def trigram_buckets(values: Tensor, offsets: Tensor) -> Tensor:
