@@ -17,7 +17,7 @@ import numpy.typing as npt
 from data.dataset import Dataset
 from data.episode import Episode, Ragged
 from data.files import atomic_write_json, disk_errors, rename_directory
-from data.partial import ColumnFile, create_partial, lock_directory
+from data.partial import ColumnFile
 from data.schema import (
     EPISODE_DTYPE,
     EPISODES,
@@ -35,6 +35,7 @@ from data.schema import (
 )
 from data.validation import canonical_episode
 from envs.errors import UsageError
+from envs.files import create_partial
 from envs.spec import EnvSpec
 
 
@@ -77,8 +78,7 @@ class DatasetWriter:
             )
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._partial = create_partial(self.path)
-        self._lock = lock_directory(self._partial)
+            self._partial, self._lock = create_partial(self.path)
         self._open = True
         self._columns: dict[str, ColumnFile] | None = None
         self._rows: list[npt.NDArray[np.void]] = []
