@@ -71,7 +71,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "envs": Command("envs.commands", "", "list, time, audit and replay environments"),
     "collect": Command("actors.commands", "_collect", "record episodes of a behavior policy as a dataset"),
-    "data": Command("data.commands", "", "show and verify datasets"),
+    "data": Command("data.commands", "", "show, verify, import and export datasets"),
     "train": Command("trainers.commands", "", "train a policy from recorded data, or PPO online"),
     "evaluate": Command("trainers.evaluate_command", "_evaluate", "play a trained policy on the levels of each split"),
     "sweep": Command("search.sweep_command", "", "search data diversity and hyperparameters, then report"),
@@ -121,13 +121,18 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     """Options that every command has, on its subcommands too."""
-    children = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-    for target in [child for action in children for child in action.choices.values()] or [parser]:
+    for target in _leaves(parser):
         target.add_argument("--json", action="store_true", help="print one JSON object as the last line of output")
         target.add_argument(
             "--plugin", action="append", default=[], metavar="MODULE", help="module that registers own environments"
         )
         target.add_argument("--address", metavar="ADDRESS", help="join this Ray cluster; without it a local one starts")
+
+
+def _leaves(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """The parsers of the subcommands that have none below them; the parser itself if it has none."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return [leaf for group in groups for child in group.choices.values() for leaf in _leaves(child)] or [parser]
 
 
 def _execute(args: argparse.Namespace) -> int:

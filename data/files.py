@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from envs.errors import RunError
+from envs.files import disk_errors, format_bytes, free_bytes, sync_directory
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-def format_bytes(count: float) -> str:
-    """``"12.3 GB"``, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def free_bytes(path: Path) -> int:
-    """Free space on the disk that holds `path`, or would hold it once it exists."""
-    place = Path(path).absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    return shutil.disk_usage(place).free
+__all__ = [
+    "atomic_write_bytes",
+    "atomic_write_json",
+    "atomic_write_text",
+    "check_disk_space",
+    "disk_errors",
+    "format_bytes",
+    "free_bytes",
+    "rename_directory",
+    "sync_directory",
+]
 
 
 def check_disk_space(path: Path, needed_bytes: int) -> None:
@@ -46,34 +36,6 @@ def check_disk_space(path: Path, needed_bytes: int) -> None:
             f"{path} needs about {format_bytes(needed_bytes)}, but only {format_bytes(free)} are free on its disk. "
             "Free some space, ask for less data, or choose another place with --out."
         )
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn an operating-system error while writing `path` into one clear line.
-
-    Raises:
-        RunError: Saying that the disk is full, or why the file cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise RunError(
-                f"No space left while writing {path} ({format_bytes(free_bytes(path))} free). "
-                "Free some space or choose another place with --out."
-            ) from error
-        raise RunError(f"Cannot write {path}: {error.strerror or error}.") from error
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable (where the platform lets a directory be opened)."""
-    with suppress(PermissionError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def atomic_write_bytes(path: Path, content: bytes) -> None:

@@ -1,12 +1,8 @@
-"""Directories and files in the making: nothing here has its final name yet."""
+"""Raw arrays in the making."""
 
 from __future__ import annotations
 
-import fcntl
-import glob
 import os
-import secrets
-import shutil
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -47,36 +43,3 @@ class ColumnFile:
         """Close it without caring whether it is complete."""
         with suppress(OSError):  # closing flushes, which fails again where the disk is full
             self._file.close()
-
-
-def create_partial(path: Path) -> Path:
-    """A new hidden directory beside `path`; what killed writers of the same name left is removed first."""
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.partial-*"):
-        _remove_if_abandoned(leftover)
-    partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
-    partial.mkdir()
-    return partial
-
-
-def lock_directory(directory: Path) -> int:
-    """Lock a directory as in use; the system releases the lock when this process dies, however it dies.
-
-    Returns:
-        A file descriptor to close.
-    """
-    handle = os.open(directory, os.O_RDONLY)
-    with suppress(OSError):  # some network file systems have no locks; leftovers then stay until removed by hand
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return handle
-
-
-def _remove_if_abandoned(leftover: Path) -> None:
-    handle = os.open(leftover, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return  # its writer is alive
-    else:
-        shutil.rmtree(leftover, ignore_errors=True)
-    finally:
-        os.close(handle)

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.errors import RunError, UsageError
-from envs.shop.disk import create_partial, disk_errors, sync_directory
+from envs.files import create_partial, disk_errors, sync_directory
 
 Array = npt.NDArray[Any]
 MANIFEST = "manifest.json"

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from envs.errors import RunError, UsageError
+from envs.files import disk_errors, only_builder, remove_folder
 from envs.shop.arrays import Array, ArrayFolder, open_arrays, save_arrays
 from envs.shop.catalogue import SCHEMA_VERSION, Catalogue
-from envs.shop.disk import disk_errors, only_builder, remove_folder
 from envs.shop.product import Product
 from envs.shop.search import INDEX_VERSION, Bm25Search, search_document
 

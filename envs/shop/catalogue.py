@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from envs.cache import LeastRecentlyUsed
 from envs.errors import UsageError
+from envs.files import disk_errors
 from envs.shop.arrays import (
     Array,
     ArrayFolder,
@@ -25,7 +26,6 @@ from envs.shop.arrays import (
     save_arrays,
 )
 from envs.shop.columns import Lists, Texts, find_key
-from envs.shop.disk import disk_errors
 from envs.shop.layout import CODED, TEXTS, ProductWriter
 from envs.shop.product import Product
 

@@ -48,6 +48,7 @@ def make_episode(
     truncated: bool = False,
     final_known: bool | None = None,
     log_probs: bool = False,
+    metrics: dict[str, float] | None = None,
 ) -> Episode:
     rng = np.random.default_rng([level, episode, length, seed, *source.encode(), *policy_id.encode()])
     known = env.final_observation_known if final_known is None else final_known
@@ -67,6 +68,7 @@ def make_episode(
         truncated=truncated,
         final_observation_known=known,
         behavior_log_probs=probs,
+        metrics=metrics or {},
     )
 
 

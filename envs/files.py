@@ -1,4 +1,4 @@
-"""Folders in the making, locks between processes, and errors of the disk as one clear line."""
+"""What writers of files share: folders in the making, locks between processes, errors of the disk as one clear line."""
 
 from __future__ import annotations
 
@@ -14,20 +14,52 @@ from pathlib import Path
 
 from envs.errors import RunError
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def format_bytes(count: float) -> str:
+    """``"12.3 GB"``, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def free_bytes(path: Path) -> int:
+    """Free space on the disk that holds `path`, or would hold it once it exists."""
+    place = Path(path).absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free
+
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn an operating-system error while writing `path` into one clear line.
 
     Raises:
-        RunError: Saying why it cannot be written.
+        RunError: Saying that the disk is full, or why the file cannot be written.
     """
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        hint = " Free some space or choose another place." if full else ""
-        raise RunError(f"Cannot write {path}: {error.strerror or error}.{hint}") from error
+        if error.errno in _FULL:
+            raise RunError(
+                f"No space left while writing {path} ({format_bytes(free_bytes(path))} free). "
+                "Free some space or choose another place."
+            ) from error
+        raise RunError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable (where the platform lets a directory be opened)."""
+    with suppress(PermissionError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def create_partial(path: Path) -> tuple[Path, int]:
@@ -84,13 +116,3 @@ def remove_folder(path: Path) -> None:
     with disk_errors(path):
         path.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable (where the platform lets a directory be opened)."""
-    with suppress(PermissionError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
