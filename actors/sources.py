@@ -16,6 +16,7 @@ from actors.rollout import Job, RecordOptions, is_privileged, play
 from actors.shop_agents import SHOP_AGENTS
 from data.episode import Episode
 from envs.errors import UsageError, unknown_name
+from envs.overrides import read_literal
 from envs.registry import make_spec, make_vec
 from envs.vector import LevelVectorEnv
 from metrics.protocol import ActionMode
@@ -40,6 +41,24 @@ class SourceSpec:
     """Experts: ``noise`` (probability of a random move, default 0), ``relabel`` (store the expert's action in place of
     the one taken). Checkpoints: ``mode``, ``temperature``, ``loader``. All: ``log_probs`` (store whole
     distributions)."""
+
+
+def parse_source(env: str, text: str, options: Mapping[str, Option] | None = None) -> SourceSpec:
+    """A source written as ``NAME`` or ``NAME?OPTION=VALUE&OPTION=VALUE``, with further options.
+
+    Raises:
+        UsageError: If an option has no value.
+    """
+    name, _, query = text.partition("?")
+    parsed: dict[str, Option] = {}
+    for word in query.split("&") if query else ():
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(
+                f"{text!r}: {word!r} has no value; write NAME?OPTION=VALUE, for example random?log_probs=1."
+            )
+        parsed[key] = read_literal(value)
+    return SourceSpec(env=env, name=name, options={**parsed, **(options or {})})
 
 
 @dataclass(kw_only=True)
