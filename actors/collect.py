@@ -19,6 +19,7 @@ from actors.waves import play_rounds, play_until_enough
 from data.dataset import Dataset
 from data.episode import Episode
 from data.files import check_disk_space, format_bytes
+from data.schema import canonical_json
 from data.writer import DatasetWriter
 from envs.console import say
 from envs.errors import UsageError
@@ -138,6 +139,20 @@ def collect(
         return writer.finish(measure(writer.returns, expert, pilot))
 
 
+def recorded(config: CollectConfig, out: Path) -> Dataset | None:
+    """The dataset of this config, if it was recorded already; None if there is none.
+
+    Raises:
+        UsageError: If another dataset lies there.
+    """
+    if not out.exists():
+        return None
+    dataset = Dataset.open(out)
+    if canonical_json(dataset.info.provenance.get("config")) != canonical_json(_settings(config)):
+        raise UsageError(f"{out} holds a dataset of other settings; remove it or choose another place with --out.")
+    return dataset
+
+
 def estimate_bytes(config: CollectConfig) -> int:
     """About how large the dataset will be, from the size of its observations."""
     transitions = max(config.min_transitions, len(config.level_set) * _GUESSED_LENGTH)
@@ -232,11 +247,15 @@ def _key(source: SourceSpec) -> str:
 
 def _provenance(config: CollectConfig, *, privileged: bool) -> dict[str, Any]:
     """Everything that the content depends on, and whether a source was told the level."""
+    return {"command": "collect", "config": _settings(config), "privileged": privileged}
+
+
+def _settings(config: CollectConfig) -> dict[str, Any]:
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     fields["levels"] = config.level_set.to_json()
     for name in ("num_actors", "num_envs", "first_level", "num_levels", "license"):
         del fields[name]
-    return {"command": "collect", "config": fields, "privileged": privileged}
+    return fields
 
 
 def describe(config: CollectConfig) -> str:

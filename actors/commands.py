@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envs.console import Progress, say
 from envs.errors import UsageError
+
+if TYPE_CHECKING:
+    from actors.collect import CollectConfig
+    from data.dataset import Dataset
 
 
 def add_collect_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +21,11 @@ def add_collect_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides", nargs="*", metavar="FIELD=VALUE", help="for example num_levels=50 options.noise=0.1"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the dataset's directory (default: runs/data/RECIPE)")
+    parser.add_argument(
+        "--series",
+        metavar="FIELD=VALUE,VALUE,...",
+        help="one dataset per value of a field, in DIR/FIELD-VALUE, for example num_levels=200,1000,10000",
+    )
     parser.add_argument("--list", action="store_true", help="show every recipe and its fields")
 
 
@@ -28,22 +37,55 @@ def run_collect(args: argparse.Namespace) -> dict[str, Any]:
         return _list_recipes()
     if args.recipe is None:
         raise UsageError(f"Name a recipe: {', '.join(RECIPES)}.")
-    config = build_collection(args.recipe, args.overrides)
     out = args.out or Path("runs") / "data" / args.recipe
+    if args.series is not None:
+        return _run_series(args, out)
+    return _collect(build_collection(args.recipe, args.overrides), out, args.address)
 
+
+def _run_series(args: argparse.Namespace, out: Path) -> dict[str, Any]:
+    """One dataset per value; those that exist are kept."""
+    from actors.collect import recorded
+    from actors.recipes import build_collection
+
+    name, _, values = args.series.partition("=")
+    words = [f"{name}={value.strip()}" for value in values.split(",") if value.strip()]
+    if not words:
+        raise UsageError(f"--series is {args.series!r}; write FIELD=VALUE,VALUE, for example num_levels=200,1000.")
+    configs = {out / word.replace("=", "-"): build_collection(args.recipe, [*args.overrides, word]) for word in words}
+    results = []
+    for place, config in configs.items():
+        if (dataset := recorded(config, place)) is not None:
+            say(f"{place} is there already")
+            results.append(_summary(dataset, place))
+        else:
+            results.append(_collect(config, place, args.address))
+    return {"datasets": results}
+
+
+def _collect(config: CollectConfig, out: Path, address: str | None) -> dict[str, Any]:
     from actors.collect import collect, describe
 
     say(f"Collect {describe(config)} into {out}")
     with Progress("collect", config.min_transitions, "transitions") as progress:
-        dataset = collect(config, out, progress.update, address=args.address)
+        dataset = collect(config, out, progress.update, address=address)
     returns = dataset.episodes["return"]
     print(f"{len(dataset)} transitions in {dataset.num_episodes} episodes, mean return {returns.mean():.3g}: {out}")
+    measured = dataset.info.provenance["measured"]
+    if "return_fraction" in measured:
+        print(
+            f"  {measured['return_fraction']:.1%} of the return of {config.source}; {config.return_fraction:.1%} wanted"
+        )
+    return _summary(dataset, out)
+
+
+def _summary(dataset: Dataset, out: Path) -> dict[str, Any]:
     return {
         "path": str(out),
         "num_transitions": len(dataset),
         "num_episodes": dataset.num_episodes,
         "num_levels": len(dataset.levels),
-        "mean_return": float(returns.mean()),
+        "mean_return": float(dataset.episodes["return"].mean()),
         "fingerprint": dataset.fingerprint,
     }
 

@@ -243,8 +243,9 @@ def test_wrong_mixes_are_refused(tmp_path: Path, change: dict[str, Any], reason:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes_are_complete(recipe: str) -> None:
-    config = build_collection(recipe, ["num_levels=3", "min_transitions=10"])
+    config = build_collection(recipe, ["first_level=0", "num_levels=3", "min_transitions=10"])
     assert config.level_set.levels == (0, 1, 2)
+    assert all(build_source(part.source).name for part in config.parts)
     assert estimate_bytes(config) > 0
 
 
