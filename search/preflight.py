@@ -15,10 +15,10 @@ import torch
 from actors.collect import row_bytes
 from data.files import check_disk_space, format_bytes
 from envs.console import say
-from envs.errors import UsageError, unknown_name
+from envs.errors import UsageError
 from envs.registry import make_spec
 from envs.spec import EnvSpec
-from metrics.protocol import PROTOCOLS
+from metrics.protocols import is_shift, training_levels
 from search.config import SweepConfig
 from search.selection import find_rule
 from search.space import trial_specs
@@ -67,9 +67,14 @@ def check_names(config: SweepConfig) -> None:
     """
     spec = make_spec(config.experiment.env)
     find_rule(config.selection_rule)
-    for settings in (config.judge, config.experiment.evaluation):
-        if settings.protocol not in PROTOCOLS:
-            raise unknown_name("evaluation protocol", settings.protocol, PROTOCOLS)
+    during, after = config.experiment.evaluation.protocol, config.judge.protocol
+    if is_shift(during) and during != after:
+        raise UsageError(
+            f"experiment.evaluation.protocol is {during!r}, but judge.protocol is {after!r}: a study has one protocol, "
+            f"which also chooses its training levels. Set judge.protocol={during}; the other then follows."
+        )
+    if is_shift(after):
+        training_levels(after, spec.name, config.level_counts[-1])
     if config.level_counts[-1] > spec.level_universe:
         raise UsageError(f"{config.level_counts[-1]} levels were asked of {spec.name!r}; it has {spec.level_universe}.")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metrics.protocols import is_shift
 from search.config import SweepConfig
 from trainers.config import ExperimentConfig
 
@@ -67,4 +68,7 @@ def experiment_of(config: SweepConfig, spec: TrialSpec, study_dir: Path) -> Expe
         max_transitions=config.num_transitions,
     )
     train = dataclasses.replace(base.train, learning_rate=spec.learning_rate)
-    return dataclasses.replace(base, name=spec.trial_id, seed=spec.seed, data=data, train=train)
+    evaluation = base.evaluation
+    if is_shift(config.judge.protocol):  # what is held out must be the same during the search and after it
+        evaluation = dataclasses.replace(evaluation, protocol=config.judge.protocol)
+    return dataclasses.replace(base, name=spec.trial_id, seed=spec.seed, data=data, train=train, evaluation=evaluation)

@@ -94,10 +94,11 @@ class EvaluationConfig:
     """What is played to judge a policy."""
 
     protocol: str = "strict"
-    """Name in `metrics.protocol.PROTOCOLS`."""
+    """Name in `metrics.protocols.PROTOCOLS`, or a shift of `envs.registry.shift_names` such as "shop-I3"."""
     num_train_levels: int = 100
     """At most this many of the realised training levels are played, evenly spaced."""
     num_validation_levels: int = 100
+    """A shift plays as many unseen levels of the training distribution, too."""
     num_test_levels: int = 500
     episodes_per_level: int = 1
     """For sampled actions; greedy always plays one."""
