@@ -100,9 +100,9 @@ class Judge:
 
 
 def select(config: SweepConfig, study_dir: Path, table: EvaluationTable) -> Selection:
-    """Apply the study's rule at every level count and write down what it chose."""
+    """Apply the study's rule at every level count (and mixture) and write down what it chose."""
     selection = select_configurations(table, config.selection_rule)
     atomic_write_json(study_dir / SELECTION_FILE, selection.to_json())
-    for choice in selection.choices:
-        say(f"Selected at {choice.num_levels} levels: {choice.config_id} ({choice.reason})")
+    for choice in (*selection.choices, *selection.mixture_choices):
+        say(f"Selected {choice.where}: {choice.config_id} ({choice.reason})")
     return selection
