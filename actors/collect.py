@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
+from actors.collect_config import CollectConfig, estimate_bytes, settings_of
 from actors.env_actor import RecordTask, new_task_key
 from actors.mix import Part, assign, measure, pilot_jobs, pilot_return, share_for_fraction
 from actors.rollout import Job
-from actors.sources import Option, SourceSpec, build_source, parse_source
+from actors.sources import SourceSpec, build_source
 from actors.waves import play_rounds, play_until_enough
 from data.dataset import Dataset
 from data.episode import Episode
-from data.files import check_disk_space, format_bytes
+from data.files import check_disk_space
 from data.schema import canonical_json
 from data.writer import DatasetWriter
 from envs.console import say
 from envs.errors import UsageError
 from envs.registry import make_spec, make_vec
-from envs.spec import EnvSpec, LevelSet
 
-_RAGGED_ROW_BYTES = 1024  # a guess, replaced by what the first round holds
-_GUESSED_LENGTH = 50
+__all__ = ["CollectConfig", "collect", "recorded"]
 
 
 class Progress(Protocol):
@@ -36,71 +31,6 @@ class Progress(Protocol):
     def __call__(self, done: float, total: float | None = None, note: str = "") -> None:
         """Report progress."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class CollectConfig:
-    """Which episodes are recorded. The dataset depends on all of it but `num_actors` and `num_envs`."""
-
-    env: str
-    source: str
-    """A name in `actors.sources.EXPERTS`, ``"random"``, or a checkpoint's path."""
-    options: dict[str, Option] = field(default_factory=dict)
-    """Settings of the source, for example ``noise`` and ``relabel``; see `actors.sources.SourceSpec`."""
-    mix: dict[str, float] = field(default_factory=dict)
-    """Further sources and the share of the episodes that each plays, for example ``{"random": 0.25}``; `source` plays
-    the rest. Settings go into the name: ``"shop-expert?noise=0.3&relabel=true"``."""
-    return_fraction: float | None = None
-    """Choose the share of the one source in `mix` (give it as 0) so that the mean return is this fraction of what
-    `source` reaches alone: estimated on pilot episodes, measured afterwards, and stated in the manifest."""
-    levels: LevelSet | None = None
-    """Exactly these levels; None takes `num_levels` from `first_level` up."""
-    first_level: int = 0
-    num_levels: int = 100
-    min_transitions: int = 10_000
-    """Rounds of one episode per level are played until at least so many transitions are recorded."""
-    whole_rounds: bool = True
-    """False stops within a round, the levels in random order, as soon as there are enough transitions: for more levels
-    than the transitions can visit."""
-    seed: int = 0
-    """Experiment seed; with env, level and episode it names the randomness of an episode."""
-    num_actors: int = 2
-    """Ray actors; 0 plays in this process."""
-    num_envs: int = 32
-    """Slots per actor."""
-    license: str = "MIT"
-    """SPDX identifier stored with the dataset."""
-
-    def __post_init__(self) -> None:
-        if self.min_transitions < 1:
-            raise UsageError(f"min_transitions is {self.min_transitions}; it must be at least 1.")
-        if self.num_actors < 0 or self.num_envs < 1:
-            raise UsageError(f"num_actors is {self.num_actors} and num_envs {self.num_envs}; they start at 0 and at 1.")
-        if any(share < 0 for share in self.mix.values()) or sum(self.mix.values()) > 1:
-            raise UsageError(f"mix is {self.mix}; shares lie in [0, 1] and leave the rest to {self.source!r}.")
-        if self.return_fraction is not None and not (0 < self.return_fraction <= 1 and len(self.mix) == 1):
-            raise UsageError(
-                f"return_fraction is {self.return_fraction} with {len(self.mix)} further sources; it lies in (0, 1] "
-                "and needs one, for example mix.random=0."
-            )
-
-    @property
-    def level_set(self) -> LevelSet:
-        """The levels that are played."""
-        if self.levels is not None:
-            return self.levels
-        return LevelSet.range(self.env, self.first_level, self.first_level + self.num_levels)
-
-    @property
-    def source_spec(self) -> SourceSpec:
-        """The (first) source that plays."""
-        return parse_source(self.env, self.source, self.options)
-
-    @property
-    def parts(self) -> list[Part]:
-        """Every source with its share, the first one with what the others leave."""
-        others = [Part(parse_source(self.env, name), share) for name, share in self.mix.items()]
-        return [Part(self.source_spec, 1 - sum(part.share for part in others)), *others]
 
 
 def collect(
@@ -148,22 +78,9 @@ def recorded(config: CollectConfig, out: Path) -> Dataset | None:
     if not out.exists():
         return None
     dataset = Dataset.open(out)
-    if canonical_json(dataset.info.provenance.get("config")) != canonical_json(_settings(config)):
+    if canonical_json(dataset.info.provenance.get("config")) != canonical_json(settings_of(config)):
         raise UsageError(f"{out} holds a dataset of other settings; remove it or choose another place with --out.")
     return dataset
-
-
-def estimate_bytes(config: CollectConfig) -> int:
-    """About how large the dataset will be, from the size of its observations."""
-    transitions = max(config.min_transitions, len(config.level_set) * _GUESSED_LENGTH)
-    return int(transitions * row_bytes(make_spec(config.env)))
-
-
-def row_bytes(spec: EnvSpec) -> int:
-    """Bytes of one transition on disk; ragged columns are guessed."""
-    columns = spec.observation_columns.values()
-    sizes = (int(np.prod(column.shape)) * np.dtype(column.dtype).itemsize for column in columns if not column.ragged)
-    return sum(sizes) + _RAGGED_ROW_BYTES * sum(column.ragged for column in columns) + 12
 
 
 class Play(Protocol):
@@ -247,21 +164,4 @@ def _key(source: SourceSpec) -> str:
 
 def _provenance(config: CollectConfig, *, privileged: bool) -> dict[str, Any]:
     """Everything that the content depends on, and whether a source was told the level."""
-    return {"command": "collect", "config": _settings(config), "privileged": privileged}
-
-
-def _settings(config: CollectConfig) -> dict[str, Any]:
-    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    fields["levels"] = config.level_set.to_json()
-    for name in ("num_actors", "num_envs", "first_level", "num_levels", "license"):
-        del fields[name]
-    return fields
-
-
-def describe(config: CollectConfig) -> str:
-    """One line for a person: what will be recorded, and about how large it will be."""
-    sources = " and ".join([config.source, *config.mix])
-    return (
-        f"{sources} on {config.env}, {config.level_set!r}: at least {config.min_transitions:,} transitions, "
-        f"about {format_bytes(estimate_bytes(config))}"
-    )
+    return {"command": "collect", "config": settings_of(config), "privileged": privileged}

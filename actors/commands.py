@@ -64,7 +64,8 @@ def _run_series(args: argparse.Namespace, out: Path) -> dict[str, Any]:
 
 
 def _collect(config: CollectConfig, out: Path, address: str | None) -> dict[str, Any]:
-    from actors.collect import collect, describe
+    from actors.collect import collect
+    from actors.collect_config import describe
 
     say(f"Collect {describe(config)} into {out}")
     with Progress("collect", config.min_transitions, "transitions") as progress:

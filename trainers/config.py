@@ -47,6 +47,17 @@ class DataConfig:
     """Which episodes fill the budget."""
     weights: tuple[float, ...] = ()
     """Sampling weight per dataset; empty means by size."""
+    strata: str = ""
+    """Tag of the levels, for example "department" in the shop: the mixture is then over its values, not over
+    datasets. Empty: no strata."""
+    strata_weights: dict[str, float] = field(default_factory=dict)
+    """Value of the tag -> share of levels, transitions and draws, summing to one; empty means as recorded."""
+
+    def __post_init__(self) -> None:
+        if self.strata_weights and not self.strata:
+            raise UsageError("data.strata_weights needs the tag in data.strata, for example data.strata=department.")
+        if self.strata and self.weights:
+            raise UsageError("data.weights are over datasets and data.strata over levels; leave one of them out.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +105,11 @@ class EvaluationConfig:
     """What is played to judge a policy."""
 
     protocol: str = "strict"
-    """Name in `metrics.protocol.PROTOCOLS`."""
+    """Name in `metrics.protocols.PROTOCOLS`, or a shift of `envs.registry.shift_names` such as "shop-I3"."""
     num_train_levels: int = 100
     """At most this many of the realised training levels are played, evenly spaced."""
     num_validation_levels: int = 100
+    """A shift plays as many unseen levels of the training distribution, too."""
     num_test_levels: int = 500
     episodes_per_level: int = 1
     """For sampled actions; greedy always plays one."""

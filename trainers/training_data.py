@@ -100,8 +100,10 @@ def build_mixture(config: DataConfig, names: list[str]) -> Mixture:
         raise UsageError(
             f"data.weights has {len(config.weights)} entries for {len(names)} datasets; give one each, or none."
         )
+    by_dataset = dict(zip(names, config.weights, strict=True)) if config.weights else {}
     return Mixture(
-        weights=dict(zip(names, config.weights, strict=True)) if config.weights else {},
+        weights=config.strata_weights if config.strata else by_dataset,
+        strata=config.strata or None,
         num_levels=config.num_levels,
         max_transitions=config.max_transitions,
         episode_order=config.episode_order,

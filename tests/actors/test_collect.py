@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import data.files
-from actors.collect import CollectConfig, collect, estimate_bytes
+from actors.collect import CollectConfig, collect
+from actors.collect_config import estimate_bytes
 from actors.recipes import RECIPES, build_collection
 from actors.sources import SourceSpec, build_source
 from data.dataset import Dataset

@@ -19,7 +19,7 @@ from metrics.protocol import Role
 from tests.trainers.helpers import final_parameters, grid_experiment, without_perf
 from trainers.checkpoint import load_policy
 from trainers.distributed import WorkerContext
-from trainers.evaluation import protocol_for, share_of
+from trainers.evaluation import protocol_of, share_of
 from trainers.launch import run_inline
 from trainers.loop import SCORE, DivergedError, TrainResult
 from trainers.torch_policy import TorchPolicy
@@ -207,7 +207,7 @@ def test_the_budget_and_the_levels_are_exact(grid_data: Path) -> None:
 def test_workers_share_the_visible_levels_and_never_play_the_test(grid_data: Path) -> None:
     config = grid_experiment(grid_data)
     data = open_training_data(config)
-    protocol = protocol_for(config, data.spec, data.levels)
+    protocol = protocol_of(config.evaluation, data.spec, data.levels)
     shares = [share_of(protocol, WorkerContext(rank=rank, world_size=3)) for rank in range(3)]
     for role in (Role.TRAIN, Role.VALIDATION):
         played = [level for share in shares if share for level in share.split(role).levels]
