@@ -134,6 +134,20 @@ def read_goals(path: Path | str) -> list[Goal]:
     return goals
 
 
+def read_goal_texts(path: Path | str) -> list[str]:
+    """Instructions in goal order: a list of texts, or ready goals as `read_goals` reads them.
+
+    Raises:
+        UsageError: If it holds something else; names the file.
+        RunError: If the file is not whole JSON.
+    """
+    rows = list(stream_rows(path, "goals"))
+    texts = [row.get("instruction_text") if isinstance(row, dict) else row for row in rows]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise UsageError(f"{path} is no list of instructions; write texts, or goals with 'instruction_text'.")
+    return texts
+
+
 def read_rankings(path: Path | str) -> dict[str, Sequence[str]]:
     """Recorded searches, query -> identifiers: one object of them, or rows of ``query`` and ``asins``.
 
