@@ -105,7 +105,9 @@ class EvaluationConfig:
     """What is played to judge a policy."""
 
     protocol: str = "strict"
-    """Name in `metrics.protocols.PROTOCOLS`, or a shift of `envs.registry.shift_names` such as "shop-I3"."""
+    """Name in `metrics.protocols.PROTOCOLS`, or a shift of `envs.registry.shift_names` such as "shop-I3", or "none":
+    nothing is played, and the last policy counts as the best. The only way to learn from imported data whose
+    environment is not on this machine."""
     num_train_levels: int = 100
     """At most this many of the realised training levels are played, evenly spaced."""
     num_validation_levels: int = 100
