@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 
 
 class Subcommand(NamedTuple):
-    """Where a subcommand lives: a module with ``add_arguments(parser)`` and ``run(args) -> dict``."""
+    """Where a subcommand lives: a module with ``add_arguments(parser)`` and ``run(args) -> dict``.
+
+    Those that act are named and not imported here: data comes before acting.
+    """
 
     module: str
     help: str
@@ -17,6 +20,9 @@ class Subcommand(NamedTuple):
 SUBCOMMANDS = {
     "info": Subcommand("data.info_command", "say what a dataset holds"),
     "verify": Subcommand("data.verify_command", "read every byte of a dataset against its checksums"),
+    "pack": Subcommand("actors.pack_command", "write a dataset as one small file: levels and actions, or frames"),
+    "unpack": Subcommand("actors.unpack_command", "make a packed dataset again and prove it by its fingerprint"),
+    "audit": Subcommand("actors.audit_command", "play the levels and actions of a dataset and compare what comes out"),
 }
 
 

@@ -98,8 +98,16 @@ class DatasetWriter:
         elif self._open:
             self.finish()
 
-    def add(self, episode: Episode) -> None:
+    @property
+    def fingerprint(self) -> str:
+        """Of the episodes added so far."""
+        return content_fingerprint(self.env, np.stack(self._rows) if self._rows else np.empty(0, EPISODE_DTYPE))
+
+    def add(self, episode: Episode) -> bytes:
         """Append one whole episode; any order gives the same dataset.
+
+        Returns:
+            The episode's checksum.
 
         Raises:
             UsageError: If it does not fit the environment or is already there.
@@ -124,6 +132,7 @@ class DatasetWriter:
         self.num_episodes += 1
         self.num_transitions += len(episode)
         self._num_rows += _num_rows(episode)
+        return bytes(self._rows[-1]["checksum"].tobytes())
 
     def finish(self) -> Dataset:
         """Complete the dataset, give it its name, and open it.
