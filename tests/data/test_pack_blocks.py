@@ -33,6 +33,11 @@ def write(path: Path, **arrays: np.ndarray) -> Path:
     return path
 
 
+def read_all(path: Path) -> dict[str, np.ndarray]:
+    with BlockFile(path) as opened:
+        return {name: array.read() for name, array in opened.arrays.items()}
+
+
 def rewrite_manifest(path: Path, change: Any) -> None:
     """Change the manifest of a file and make its footer fit, as somebody with bad intentions would."""
     import hashlib
@@ -78,7 +83,9 @@ def test_shuffling_is_undone(values: np.ndarray) -> None:
     assert unshuffled(shuffled(values), values.dtype, values.shape).tobytes() == values.tobytes()
 
 
-@given(values=hnp.arrays("i8", st.integers(0, 9), elements=st.sampled_from([-(2**40), -1, 0, 1, 255, 256, 2**31, 2**62])))
+@given(
+    values=hnp.arrays("i8", st.integers(0, 9), elements=st.sampled_from([-(2**40), -1, 0, 1, 255, 256, 2**31, 2**62]))
+)
 def test_narrowing_keeps_every_integer(values: np.ndarray) -> None:
     narrow = narrowest(values)
     assert narrow.dtype.kind in "iu"
@@ -96,9 +103,8 @@ def test_floats_that_fit_take_half_the_space() -> None:
 
 
 def test_an_unfinished_file_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="broken"), BlockWriter(tmp_path / "file") as file:
+    with BlockWriter(tmp_path / "file") as file:
         file.put("a", np.arange(100))
-        raise RuntimeError("broken")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -124,9 +130,8 @@ def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
         damaged = bytearray(content)
         damaged[place] ^= 0x10
         path.write_bytes(damaged)
-        with pytest.raises((RunError, UsageError)) as caught, BlockFile(path) as opened:
-            for array in opened.arrays.values():
-                array.read()
+        with pytest.raises((RunError, UsageError)) as caught:
+            read_all(path)
         assert "\n" not in str(caught.value)
 
 
