@@ -12,13 +12,11 @@ import numpy.typing as npt
 
 from data.batch import Batch, BatchColumn, Indices, gather, gather_rows
 from data.episode import Episode
-from data.schema import EPISODE_DTYPE, Table, content_fingerprint
-from data.selection import check_positions, cut, rank_within
+from data.schema import Table, content_fingerprint, metric_field, metric_names
+from data.selection import check_positions, cut, make_view, rank_within
 from data.store import DatasetInfo, Store, read_episode
 from envs.errors import UsageError, unknown_name
 from envs.spec import EnvSpec, LevelSet
-
-_VIEW_DTYPE = np.dtype([*EPISODE_DTYPE.descr, ("store", "<i4")])
 
 
 class Dataset:
@@ -34,7 +32,7 @@ class Dataset:
     """
 
     def __init__(self, stores: tuple[Store, ...], view: Table) -> None:
-        """Use `open`, `concat` and the methods that narrow; `view` has one `_VIEW_DTYPE` record per episode."""
+        """Use `open`, `concat` and the methods that narrow; `view` is of `make_view`."""
         self._stores = stores
         self._view = view
         self._starts: Indices = np.concatenate([[0], np.cumsum(view["length"])])  # [E + 1]
@@ -48,10 +46,7 @@ class Dataset:
             RunError: If a file is missing, truncated or damaged.
         """
         store = Store(Path(path).absolute())
-        view = np.zeros(len(store.table), dtype=_VIEW_DTYPE)
-        for name in EPISODE_DTYPE.names or ():
-            view[name] = store.table[name]
-        return cls((store,), view)
+        return cls((store,), make_view(store.table, 0, store.info.metrics))
 
     @staticmethod
     def concat(datasets: Sequence[Dataset]) -> Dataset:
@@ -63,14 +58,13 @@ class Dataset:
         if not datasets:
             raise UsageError("No dataset was given to concat; it needs at least one.")
         first = datasets[0].env
+        metrics = sorted({name for dataset in datasets for name in metric_names(dataset._view)})
         stores: list[Store] = []
         views = []
         for dataset in datasets:
             _check_same_env(first, dataset)
-            view = dataset._view.copy()
-            view["store"] += len(stores)
+            views.append(make_view(dataset._view, len(stores), metrics))
             stores.extend(dataset._stores)
-            views.append(view)
         return Dataset(tuple(stores), np.concatenate(views))
 
     # What is in it
@@ -133,6 +127,11 @@ class Dataset:
             "policy_id": self._names("policy"),
             "checksum": self._view["checksum"].copy(),
         }
+
+    @cached_property
+    def metrics(self) -> dict[str, npt.NDArray[np.float64]]:
+        """What the environment reported of episodes, by name [E]; NaN where it did not, and for a cut episode."""
+        return {name: self._view[metric_field(name)].copy() for name in metric_names(self._view)}
 
     @property
     def episode_starts(self) -> Indices:

@@ -81,7 +81,7 @@ class Episode:
     final_observation_known: bool
     behavior_log_probs: npt.NDArray[np.float16] | None = None  # [T, A]
     metrics: dict[str, float] = field(default_factory=dict)
-    """As in `EpisodeResult`; known of episodes that were just played, not stored in datasets."""
+    """As in `EpisodeResult`; part of the content, so a dataset stores them and its fingerprint depends on them."""
 
     def __len__(self) -> int:
         return len(self.actions)

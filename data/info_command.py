@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from data.dataset import Dataset
 from data.diversity import describe, summarize_returns
@@ -22,7 +26,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     dataset = Dataset.open(args.directory)
     info = dataset.info
     counts, returns = describe(dataset), summarize_returns(dataset.episodes["return"])
-    values = {
+    values: dict[str, Any] = {
         "path": str(info.path),
         "env": info.env.name,
         "fingerprint": info.fingerprint,
@@ -34,6 +38,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "policies": list(info.policies),
         **counts,
         "episode_return": returns,
+        "metrics": summarize_metrics(dataset.metrics),
         "provenance": dict(info.provenance),
     }
     levels = describe_levels(tuple(dataset.levels.tolist()))
@@ -43,6 +48,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     print(
         f"  return: mean {returns['mean']:.4g}, median {returns['median']:.4g}, {returns['min']:g}..{returns['max']:g}"
     )
+    for name, summary in values["metrics"].items():
+        print(f"  {name}: mean {summary['mean']:.4g} of {summary['num_episodes']} episodes")
     print(f"  mean length {counts['mean_length']:.1f} steps, effective levels {counts['effective_levels']:.1f}")
     print(f"  fingerprint {info.fingerprint}")
     return values
+
+
+def summarize_metrics(metrics: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, dict[str, float]]:
+    """Mean and number of the episodes that have it, for every metric that some episode has.
+
+    Args:
+        metrics: Name -> values [E], NaN where unknown.
+    """
+    known = {name: values[~np.isnan(values)] for name, values in metrics.items()}
+    return {
+        name: {"mean": float(values.mean()), "num_episodes": len(values)}
+        for name, values in known.items()
+        if len(values)
+    }

@@ -1,9 +1,11 @@
-"""The layout of a dataset directory, version 1.
+"""The layout of a dataset directory, version 2.
 
-It holds ``manifest.json``, the episode table ``episodes.bin`` (one `EPISODE_DTYPE` record per episode, in canonical
+It holds ``manifest.json``, the episode table ``episodes.bin`` (one `episode_dtype` record per episode, in canonical
 order) and one raw little-endian array per column, rows in order of arrival: ``actions.bin``, ``rewards.bin``,
 ``behavior_logp.bin``, optionally ``behavior_log_probs.bin``, and ``observation.<column>.bin`` or, for a ragged column,
 ``observation.<column>.values.bin`` and ``observation.<column>.offsets.bin``. Nothing in it can execute code.
+
+Version 1 is the same without metrics: its manifest has no ``metrics`` and its episode table no column of them.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +24,8 @@ from data.episode import Episode, Ragged
 from envs.errors import UsageError
 from envs.spec import ColumnSpec, EnvSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 MANIFEST = "manifest.json"
 EPISODES = "episodes.bin"
 
@@ -46,6 +49,35 @@ EPISODE_DTYPE = np.dtype(
 
 Table = npt.NDArray[np.void]
 _COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_METRIC = "metric."
+"""Starts the names of the episode table's fields that hold `Episode.metrics`."""
+
+
+def episode_dtype(metrics: Iterable[str]) -> np.dtype[np.void]:
+    """The record of an episode: `EPISODE_DTYPE` and one float64 per metric, NaN where the episode does not have it."""
+    return np.dtype([*EPISODE_DTYPE.descr, *((_METRIC + name, "<f8") for name in metrics)])
+
+
+def metric_names(table: Table | np.void) -> tuple[str, ...]:
+    """The metrics that a table or one of its records has fields for, in their order."""
+    names = table.dtype.names or ()
+    return tuple(name.removeprefix(_METRIC) for name in names if name.startswith(_METRIC))
+
+
+def metric_field(name: str) -> str:
+    """The field of the episode table that holds a metric."""
+    return _METRIC + name
+
+
+def check_metric_names(names: Iterable[str]) -> None:
+    """Refuse names of metrics that are no identifiers.
+
+    Raises:
+        UsageError: Naming the metric.
+    """
+    for name in names:
+        if not _COLUMN_NAME.fullmatch(name):
+            raise UsageError(f"Metric {name!r} of an episode is not letters, digits and underscores; rename it.")
 
 
 @dataclass(frozen=True)
@@ -102,7 +134,7 @@ def observation_files(name: str, column: ColumnSpec) -> dict[str, FileSpec]:
 
 def episode_checksum(episode: Episode) -> bytes:
     """Sixteen bytes that depend on everything in an episode and on nothing else."""
-    header = {
+    header: dict[str, Any] = {
         "env": episode.env,
         "level": int(episode.level),
         "episode": int(episode.episode),
@@ -114,6 +146,8 @@ def episode_checksum(episode: Episode) -> bytes:
         "truncated": bool(episode.truncated),
         "final_observation_known": bool(episode.final_observation_known),
     }
+    if episode.metrics:  # episodes without keep the checksums they had before metrics were stored
+        header["metrics"] = {name: float(value) for name, value in episode.metrics.items()}
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     arrays: dict[str, Any] = {name: getattr(episode, name) for name in ("actions", "rewards", "behavior_logp")}
     if episode.behavior_log_probs is not None:

@@ -7,11 +7,32 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from data.schema import Table
+from data.schema import EPISODE_DTYPE, Table, episode_dtype, metric_field, metric_names
 from data.store import Store
 from envs.errors import UsageError
 
 Positions = npt.NDArray[np.int64]
+
+
+def make_view(table: Table, store: int, metrics: Sequence[str]) -> Table:
+    """A view of a whole episode table.
+
+    Args:
+        table: Of a store, or a view already.
+        store: What to add to the number of the store that an episode lies in (0 in a table).
+        metrics: Metrics to have fields for; NaN where the table does not have them.
+
+    Returns:
+        [E] with the fields of `episode_dtype` and ``store``.
+    """
+    view = np.zeros(len(table), dtype=[*episode_dtype(metrics).descr, ("store", "<i4")])
+    for name in EPISODE_DTYPE.names or ():
+        view[name] = table[name]
+    known = metric_names(table)
+    for name in metrics:
+        view[metric_field(name)] = table[metric_field(name)] if name in known else np.nan
+    view["store"] = store + (table["store"] if "store" in (table.dtype.names or ()) else 0)
+    return view
 
 
 def check_positions(episodes: Iterable[int], num_episodes: int) -> Positions:
@@ -38,8 +59,8 @@ def rank_within(groups: npt.NDArray[np.generic]) -> Positions:
 def cut(view: Table, max_transitions: int, stores: Sequence[Store]) -> Table:
     """The first episodes of `view` with exactly `max_transitions` transitions.
 
-    The last episode may be cut: it is then truncated, its final observation known (the next stored row), and its return
-    that of the transitions kept.
+    The last episode may be cut: it is then truncated, its final observation known (the next stored row), its return
+    that of the transitions kept, and its metrics, which are of the whole episode, unknown.
 
     Raises:
         UsageError: If the view holds fewer.
@@ -59,4 +80,6 @@ def cut(view: Table, max_transitions: int, stores: Sequence[Store]) -> Table:
         rewards = stores[int(record["store"][0])].steps["rewards"][first : first + kept]
         record["length"], record["return"] = kept, rewards.sum(dtype=np.float64)
         record["terminated"], record["truncated"], record["final_observation_known"] = False, True, True
+        for name in metric_names(view):
+            record[metric_field(name)] = np.nan
     return view

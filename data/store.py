@@ -13,14 +13,17 @@ import numpy as np
 
 from data.episode import Array, Column, Episode, Ragged
 from data.schema import (
-    EPISODE_DTYPE,
     EPISODES,
     MANIFEST,
-    SCHEMA_VERSION,
+    READABLE_VERSIONS,
     FileSpec,
     Table,
     check_columns,
+    check_metric_names,
+    episode_dtype,
     manifest_checksum,
+    metric_field,
+    metric_names,
     observation_files,
     step_files,
 )
@@ -46,6 +49,8 @@ class DatasetInfo:
     num_bytes: int
     sources: tuple[str, ...]
     policies: tuple[str, ...]
+    metrics: tuple[str, ...]
+    """Names of what the environment reported of episodes besides their return, sorted."""
     files: Mapping[str, Mapping[str, Any]]
     """File name -> rows, bytes, crc32."""
 
@@ -90,7 +95,7 @@ def read_episode(store: Store, record: np.void) -> Episode:
 
     Args:
         store: Where it lies.
-        record: Its `EPISODE_DTYPE` fields, perhaps with a shorter length.
+        record: Its `episode_dtype` fields, perhaps with a shorter length.
     """
     length, known = int(record["length"]), bool(record["final_observation_known"])
     steps = slice(int(record["first_step"]), int(record["first_step"]) + length)
@@ -107,8 +112,14 @@ def read_episode(store: Store, record: np.void) -> Episode:
         terminated=bool(record["terminated"]),
         truncated=bool(record["truncated"]),
         final_observation_known=known,
+        metrics=_read_metrics(record),
         **arrays,
     )
+
+
+def _read_metrics(record: np.void) -> dict[str, float]:
+    values = {name: float(record[metric_field(name)]) for name in metric_names(record)}
+    return {name: value for name, value in values.items() if not np.isnan(value)}
 
 
 def _copy_rows(column: Column, rows: slice) -> Column:
@@ -139,8 +150,11 @@ def read_manifest(path: Path) -> DatasetInfo:
         raise _damaged(file, "is not a dataset manifest") from error
     if manifest.get("checksum") != manifest_checksum(manifest):
         raise _damaged(file, "does not match its own checksum")
-    if version != SCHEMA_VERSION:
-        raise UsageError(f"{path} has schema version {version}; this version of gengap reads {SCHEMA_VERSION}.")
+    if version not in READABLE_VERSIONS:
+        raise UsageError(
+            f"{path} has schema version {version}; this version of gengap reads "
+            f"{' and '.join(map(str, READABLE_VERSIONS))}."
+        )
     return _info(path, manifest)
 
 
@@ -160,9 +174,12 @@ def _info(path: Path, manifest: Mapping[str, Any]) -> DatasetInfo:
             num_bytes=sum(entry["bytes"] for entry in files.values()),
             sources=tuple(manifest["sources"]),
             policies=tuple(manifest["policies"]),
+            metrics=tuple(manifest["metrics"]) if manifest["schema_version"] > 1 else (),
             files=files,
         )
         check_columns(info.env)
+        check_metric_names(info.metrics)
+        episode_dtype(info.metrics)
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path / MANIFEST, f"lacks or misstates {error}") from error
     return info
@@ -170,11 +187,12 @@ def _info(path: Path, manifest: Mapping[str, Any]) -> DatasetInfo:
 
 def _read_table(info: DatasetInfo) -> Table:
     file = info.path / EPISODES
-    content = _map(info, FileSpec(EPISODES, "<u1", (EPISODE_DTYPE.itemsize,)))
+    dtype = episode_dtype(info.metrics)
+    content = _map(info, FileSpec(EPISODES, "<u1", (dtype.itemsize,)))
     # A damaged table would send reads anywhere, so this one file is checked on every opening.
     if f"{zlib.crc32(content.data):08x}" != info.files[EPISODES]["crc32"]:
         raise _damaged(file, "does not match its checksum")
-    table = np.frombuffer(content.tobytes(), dtype=EPISODE_DTYPE)
+    table = np.frombuffer(content.tobytes(), dtype=dtype)
     if len(table) != info.num_episodes or int(table["length"].sum()) != info.num_transitions:
         raise _damaged(file, "disagrees with the manifest about the number of episodes or transitions")
     return table

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.episode import Column, Episode, Ragged
+from data.schema import check_metric_names
 from envs.errors import UsageError
 from envs.spec import ColumnSpec, EnvSpec
 
@@ -39,6 +40,7 @@ def canonical_episode(env: EnvSpec, episode: Episode) -> Episode:
         rewards=rewards,
         behavior_logp=_vector(episode, "behavior_logp", np.float32, length),
         behavior_log_probs=None if log_probs is None else _log_probs(env, episode, log_probs),
+        metrics=_metrics(episode),
     )
 
 
@@ -76,6 +78,16 @@ def _log_probs(env: EnvSpec, episode: Episode, values: npt.NDArray[Any]) -> npt.
     padded = np.full((length, width), -np.inf, dtype=np.float16)  # beyond the candidates nothing is probable
     padded[:, : values.shape[1]] = values
     return padded
+
+
+def _metrics(episode: Episode) -> dict[str, float]:
+    """The metrics by name; one that is not a number is one that the episode does not have."""
+    check_metric_names(episode.metrics)
+    metrics = {name: float(value) for name, value in sorted(episode.metrics.items()) if not np.isnan(value)}
+    for name, value in metrics.items():
+        if np.isinf(value):
+            raise _refused(episode, f"has metric {name!r} = {value}; allowed: finite numbers, or NaN where unknown")
+    return metrics
 
 
 def _column(episode: Episode, name: str, spec: ColumnSpec, column: Column, rows: int) -> Column:

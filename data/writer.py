@@ -29,7 +29,10 @@ from data.schema import (
     check_columns,
     content_fingerprint,
     episode_checksum,
+    episode_dtype,
     manifest_checksum,
+    metric_field,
+    metric_names,
     observation_files,
     step_files,
 )
@@ -82,6 +85,7 @@ class DatasetWriter:
         self._open = True
         self._columns: dict[str, ColumnFile] | None = None
         self._rows: list[npt.NDArray[np.void]] = []
+        self._metrics: list[dict[str, float]] = []
         self._num_rows = 0
         self._sources: dict[str, int] = {}
         self._policies: dict[str, int] = {}
@@ -129,6 +133,7 @@ class DatasetWriter:
             raise
         self._keys.add(key)
         self._rows.append(self._record(episode))
+        self._metrics.append(episode.metrics)
         self.num_episodes += 1
         self.num_transitions += len(episode)
         self._num_rows += _num_rows(episode)
@@ -219,7 +224,7 @@ class DatasetWriter:
         assert self._columns is not None
         files = [file.close() for file in self._columns.values()]
         table, sources, policies = self._canonical_table()
-        episodes = ColumnFile(self._partial, FileSpec(EPISODES, "<u1", (EPISODE_DTYPE.itemsize,)))
+        episodes = ColumnFile(self._partial, FileSpec(EPISODES, "<u1", (table.dtype.itemsize,)))
         episodes.write(np.frombuffer(table.tobytes(), dtype=np.uint8).reshape(len(table), -1))
         manifest = {
             "format": "gengap-dataset",
@@ -229,6 +234,7 @@ class DatasetWriter:
             "num_transitions": self.num_transitions,
             "sources": sources,
             "policies": policies,
+            "metrics": list(metric_names(table)),
             "files": [*files, episodes.close()],
             **self._header,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -239,7 +245,7 @@ class DatasetWriter:
 
     def _canonical_table(self) -> tuple[Table, list[str], list[str]]:
         """The episode table in an order that depends on nothing but the episodes, and its names, sorted."""
-        table = np.stack(self._rows)
+        table = self._table()
         sources, policies = sorted(self._sources), sorted(self._policies)
         for column, arrival, names in (("source", self._sources, sources), ("policy", self._policies, policies)):
             renumber = np.empty(len(names), dtype=np.int32)
@@ -247,6 +253,16 @@ class DatasetWriter:
             table[column] = renumber[table[column]]
         order = np.lexsort([table[name] for name in ("policy", "seed", "source", "episode", "level")])
         return table[order], sources, policies
+
+    def _table(self) -> Table:
+        """The episode table in order of arrival, with a column for every metric that some episode has."""
+        rows = np.stack(self._rows)
+        table = np.zeros(len(rows), dtype=episode_dtype(sorted({name for known in self._metrics for name in known})))
+        for name in EPISODE_DTYPE.names or ():
+            table[name] = rows[name]
+        for name in metric_names(table):
+            table[metric_field(name)] = [known.get(name, np.nan) for known in self._metrics]
+        return table
 
 
 def _num_rows(episode: Episode) -> int:

@@ -104,7 +104,7 @@ def parse_value(text: str, kind: Any, name: str) -> Any:
         return text
     if origin is tuple:
         inner = typing.get_args(kind)[0]
-        words = [word.strip() for word in text.strip("()[]").split(",") if word.strip()]
+        words = [word.strip(" '\"") for word in text.strip("()[]").split(",") if word.strip()]
         return tuple(parse_value(word, inner, name) for word in words)
     if origin is dict:
         return _parse_dict(text, name)

@@ -94,7 +94,8 @@ class EvaluationConfig:
     """What is played to judge a policy."""
 
     protocol: str = "strict"
-    """Name in `metrics.protocol.PROTOCOLS`."""
+    """Name in `metrics.protocol.PROTOCOLS`, or "none": nothing is played, and the last policy counts as the best. The
+    only way to learn from imported data whose environment is not on this machine."""
     num_train_levels: int = 100
     """At most this many of the realised training levels are played, evenly spaced."""
     num_validation_levels: int = 100

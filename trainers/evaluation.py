@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from actors.evaluate import evaluate_inline
 from actors.policy import Policy
+from envs.errors import UsageError
+from envs.registry import env_names
 from envs.spec import EnvSpec, LevelSet
 from metrics.protocol import EvaluationProtocol, Role, Split, build_protocol
 from metrics.table import EvaluationTable, summarize
@@ -14,6 +17,8 @@ from trainers.distributed import WorkerContext, gather_objects
 
 VISIBLE = (Role.TRAIN, Role.VALIDATION)
 """All that training ever sees; the test is sealed."""
+NO_PROTOCOL = "none"
+"""Value of `EvaluationConfig.protocol` with which nothing is played."""
 
 
 def protocol_for(
@@ -75,3 +80,28 @@ def share_of(protocol: EvaluationProtocol, context: WorkerContext) -> Evaluation
         if levels:
             splits.append(Split(split.role, LevelSet(split.levels.env, levels), split.episodes_per_level))
     return dataclasses.replace(protocol, splits=tuple(splits)) if splits else None
+
+
+def evaluation_for(
+    config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet, context: WorkerContext
+) -> Callable[[Policy, int], dict[str, float]]:
+    """What judges the policy: the protocol's train and validation levels, or nothing if the config says so."""
+    if config.evaluation.protocol == NO_PROTOCOL:
+        return lambda policy, learner_step: {}
+    return InlineEvaluation(config, spec, train_levels, context)
+
+
+def check_playable(config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet) -> None:
+    """Refuse before the first step what could not be evaluated after it.
+
+    Raises:
+        UsageError: If the environment is not registered or the protocol does not fit it.
+    """
+    if config.evaluation.protocol == NO_PROTOCOL:
+        return
+    if spec.name not in env_names():
+        raise UsageError(
+            f"{spec.name!r} is an environment that cannot be played here, so no policy can be judged in it. Set "
+            f"evaluation.protocol={NO_PROTOCOL} to train without, or register the environment with --plugin MODULE."
+        )
+    protocol_for(config, spec, train_levels)

@@ -14,7 +14,7 @@ from envs.errors import UsageError
 from trainers.algorithms import build_algorithm
 from trainers.config import ExperimentConfig, TrainConfig
 from trainers.distributed import WorkerContext
-from trainers.evaluation import protocol_for
+from trainers.evaluation import check_playable
 from trainers.loop import Evaluate, TrainResult
 from trainers.loop import train as run_loop
 from trainers.reporter import MultiReporter, Reporter
@@ -100,7 +100,7 @@ def open_and_check(config: ExperimentConfig) -> TrainingData:
     """
     data = open_training_data(config)
     build_algorithm(data.spec, config.algorithm, config.network, config.seed)
-    protocol_for(config, data.spec, data.levels)
+    check_playable(config, data.spec, data.levels)
     return data
 
 

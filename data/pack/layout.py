@@ -7,7 +7,7 @@ kind ``"actions"`` these are rendered again, and ``patch.*`` holds the rows that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from data.episode import Column, Ragged
 from data.pack.blocks import Array, ArrayWriter, BlockWriter
 from data.pack.reading import BlockFile, StoredArray
-from data.schema import Table
+from data.schema import Table, check_metric_names, metric_field, metric_names
 from envs.spec import ColumnSpec, EnvSpec
 
 FORMAT = "gengap-pack"
@@ -34,6 +34,8 @@ def write_table(file: BlockWriter, table: Table) -> None:
     flags = sum(table[name].astype(np.uint8) << bit for bit, name in enumerate(FLAGS))
     file.put("episodes.flags", np.asarray(flags))
     file.put("episodes.check", table["checksum"][:, :CHECK_BYTES])
+    for name in metric_names(table):
+        file.put(f"episodes.metric.{name}", table[metric_field(name)])
 
 
 def read_table(file: BlockFile, num_episodes: int) -> dict[str, Array]:
@@ -49,6 +51,17 @@ def read_table(file: BlockFile, num_episodes: int) -> dict[str, Array]:
     table |= {name: (flags >> bit & 1).astype(np.bool_) for bit, name in enumerate(FLAGS)}
     table["check"] = find(file, "episodes.check", num_episodes, kinds="u", shape=(CHECK_BYTES,)).read()
     return table
+
+
+def read_metrics(file: BlockFile, names: Iterable[str], num_episodes: int) -> dict[str, Array]:
+    """What the environment reported of each episode [E], NaN where it did not.
+
+    Raises:
+        UsageError: If a name is no identifier.
+        RunError: If an array is missing or of a wrong size.
+    """
+    check_metric_names(names := tuple(names))
+    return {name: find(file, f"episodes.metric.{name}", num_episodes, kinds="f").read() for name in names}
 
 
 def find(

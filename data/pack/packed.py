@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from data.episode import Column, Episode
 from data.pack.blocks import Array
-from data.pack.layout import ACTIONS, CHECK_BYTES, FORMAT, FRAMES, ColumnsReader, find, read_table
+from data.pack.layout import ACTIONS, CHECK_BYTES, FORMAT, FRAMES, ColumnsReader, find, read_metrics, read_table
 from data.pack.patches import Patch, PatchReader, repaired
 from data.pack.reading import BlockFile
 from data.schema import check_columns
@@ -47,7 +47,7 @@ class Packed:
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             self.close()
             if isinstance(error, UsageError):
-                raise self.file.damaged(f"describes an impossible environment: {error}") from error
+                raise self.file.damaged(f"describes what cannot be: {error}") from error
             raise self.file.damaged(f"has a header that lacks or misstates {error}") from error
         except BaseException:
             self.close()
@@ -89,6 +89,7 @@ class Packed:
     def _read_arrays(self) -> None:
         self.table = read_table(self.file, self.num_episodes)
         self._check_table()
+        self._metrics = read_metrics(self.file, self.file.header["metrics"], self.num_episodes)
         self.starts: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(self.table["length"])])  # [E + 1]
         if self.num_episodes < 1 or self.starts[-1] != self.num_transitions:
             raise self.file.damaged("disagrees with itself about the number of episodes or transitions")
@@ -181,6 +182,7 @@ class Packed:
     def _assemble(self, index: int, observations: dict[str, Column], rewards: Array) -> Episode:
         start, stop = int(self.starts[index]), int(self.starts[index + 1])
         entry = {name: values[index] for name, values in self.table.items()}
+        metrics = {name: float(values[index]) for name, values in self._metrics.items() if not np.isnan(values[index])}
         log_probs = None if self._log_probs is None else self._log_probs.read(start, stop).astype(np.float16)
         return Episode(
             env=self.env.name,
@@ -197,6 +199,7 @@ class Packed:
             terminated=bool(entry["terminated"]),
             truncated=bool(entry["truncated"]),
             final_observation_known=bool(entry["final_observation_known"]),
+            metrics=metrics,
         )
 
     def _check_patch(self, patch: Patch, length: int, rows: int) -> None:

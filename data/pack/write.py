@@ -187,5 +187,6 @@ def _header(store: Store, kind: str, fingerprint: str, checked: bool) -> dict[st
         "num_transitions": info.num_transitions,
         "sources": list(info.sources),
         "policies": list(info.policies),
+        "metrics": list(info.metrics),
         "checked": checked,
     }

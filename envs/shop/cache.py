@@ -29,6 +29,20 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gengap"
 
 
+def can_cache(directory: Path | None = None) -> bool:
+    """Whether the cache can be written to; its directory is made where it is missing.
+
+    Args:
+        directory: Where caches lie; None for `cache_directory`.
+    """
+    place = (directory or cache_directory()) / "shop"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(place, os.W_OK)
+
+
 def content_key(value: Any) -> str:
     """A name for a JSON value: 16 hexadecimal digits of its hash."""
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()

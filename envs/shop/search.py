@@ -6,7 +6,7 @@ in float64 with exact lengths (Lucene itself stores a length in one byte). Equal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -127,20 +127,18 @@ class RecordedSearch:
     Args:
         rankings: Query -> identifiers, best first; the first 50 count. Identifiers that the catalogue does not hold
             are left out, as the original does.
-        positions: Identifier -> catalogue position.
+        find: Identifier -> catalogue position, None if the catalogue does not hold it.
         fallback: Asked for queries without a recording.
     """
 
     def __init__(
         self,
         rankings: Mapping[str, Sequence[str]],
-        positions: Mapping[str, int],
+        find: Callable[[str], int | None],
         fallback: SearchBackend | None = None,
     ) -> None:
-        self._found = {
-            query: tuple(positions[asin] for asin in asins[:TOP] if asin in positions)
-            for query, asins in rankings.items()
-        }
+        self._rankings = rankings
+        self._find = find
         self._fallback = fallback
 
     def search(self, query: str) -> tuple[int, ...]:
@@ -149,11 +147,12 @@ class RecordedSearch:
         Raises:
             UsageError: If there is neither a recording nor a fallback; names the closest recorded query.
         """
-        found = self._found.get(query)
-        if found is not None:
-            return found
+        recorded = self._rankings.get(query)
+        if recorded is not None:
+            positions = (self._find(asin) for asin in recorded[:TOP])
+            return tuple(position for position in positions if position is not None)
         if self._fallback is None:
-            raise unknown_name("recorded query", query, self._found)
+            raise unknown_name("recorded query", query, self._rankings)
         return self._fallback.search(query)
 
 

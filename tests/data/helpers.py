@@ -33,7 +33,9 @@ TEXT = EnvSpec(
 def make_column(spec: ColumnSpec, rows: int, rng: np.random.Generator) -> Column:
     if not spec.ragged:
         return (rng.random((rows, *spec.shape)) * 250).astype(spec.dtype)
-    return Ragged.from_rows([rng.integers(0, 250, size=rng.integers(0, 9)).astype(spec.dtype) for _ in range(rows)])
+    return Ragged.from_rows(
+        [rng.integers(0, 250, size=(rng.integers(0, 9), *spec.shape)).astype(spec.dtype) for _ in range(rows)]
+    )
 
 
 def make_episode(
@@ -48,6 +50,7 @@ def make_episode(
     truncated: bool = False,
     final_known: bool | None = None,
     log_probs: bool = False,
+    metrics: dict[str, float] | None = None,
 ) -> Episode:
     rng = np.random.default_rng([level, episode, length, seed, *source.encode(), *policy_id.encode()])
     known = env.final_observation_known if final_known is None else final_known
@@ -67,6 +70,7 @@ def make_episode(
         truncated=truncated,
         final_observation_known=known,
         behavior_log_probs=probs,
+        metrics=metrics or {},
     )
 
 

@@ -73,6 +73,7 @@ def shorten(episode: Episode, length: int) -> Episode:
         terminated=False,
         truncated=True,
         final_observation_known=True,
+        metrics={},
     )
 
 
@@ -106,6 +107,7 @@ def assert_same_episode(left: Episode, right: Episode) -> None:
         np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
     if left.behavior_log_probs is not None or right.behavior_log_probs is not None:
         np.testing.assert_array_equal(left.behavior_log_probs, right.behavior_log_probs)
+    assert left.metrics == right.metrics
     assert left.observations.keys() == right.observations.keys()
     for name, column in left.observations.items():
         other = right.observations[name]

@@ -34,10 +34,18 @@ def recorded(env: EnvSpec, seed: int) -> list[Episode]:
             seed=seed,
             truncated=bool(rng.integers(2)),
             final_known=bool(rng.integers(2)),
+            metrics=measured(seed, episode, rng.random()),
         )
         for level in (3, 0, 11, 7)
         for episode in range(3)
     ]
+
+
+def measured(seed: int, episode: int, value: float) -> dict[str, float]:
+    """Every episode has a score, some of the second dataset a success too, one of the first nothing."""
+    if seed == 0 and episode == 2:
+        return {}
+    return {"score": value, "success": float(value > 0.5)} if seed and episode else {"score": value}
 
 
 @pytest.fixture(scope="module", params=[PIXELS, TEXT], ids=["pixels", "text"])
@@ -58,6 +66,8 @@ def assert_equal(view: Dataset, oracle: Oracle) -> None:
     assert view.num_episodes == len(oracle.episodes)
     assert view.sources == tuple(sorted({e.source for e in oracle.episodes}))
     np.testing.assert_array_equal(view.levels, sorted({e.level for e in oracle.episodes}))
+    for name in {name for e in oracle.episodes for name in e.metrics}:
+        np.testing.assert_array_equal(view.metrics[name], [e.metrics.get(name, np.nan) for e in oracle.episodes])
     np.testing.assert_allclose(view.episodes["return"], [e.episode_return for e in oracle.episodes])
     np.testing.assert_array_equal(view.episodes["length"], [len(e) for e in oracle.episodes])
     assert view.episodes["source"].tolist() == [e.source for e in oracle.episodes]

@@ -23,7 +23,7 @@ from envs.shop.entries import (
 from envs.shop.goals import HumanInstruction, SyntheticInstruction
 from envs.shop.load import ProductStream, load_catalogue
 from envs.shop.product import DUMMY_ATTRIBUTE, product_from_record
-from envs.shop.stream import stream_array, stream_object
+from envs.shop.stream import stream_array, stream_object, stream_rows, stream_table
 from tests.envs.shop.shop_files import entry, record, write
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "webshop"
@@ -53,6 +53,45 @@ def test_pieces_of_any_size_give_the_same_object(tmp_path: Path, content: dict[s
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("envs.shop.stream.PIECE_CHARACTERS", piece)
         assert list(stream_object(file)) == list(content.items())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.dictionaries(st.text(), JSON)), PIECES, st.booleans())
+def test_rows_are_the_same_in_every_form(tmp_path: Path, content: list[Any], piece: int, ascii_: bool) -> None:
+    texts = {
+        "array": json.dumps(content, ensure_ascii=ascii_),
+        "under": json.dumps({"before": {"rows": [1]}, "rows": content, "after": [{}]}, indent=1),
+    }
+    if content:
+        texts["lines"] = "\n".join(json.dumps(row, ensure_ascii=ascii_) for row in content)
+        texts["spread"] = "\n\n".join(json.dumps(row, indent=2) for row in content) + "\n "
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("envs.shop.stream.PIECE_CHARACTERS", piece)
+        for name, text in texts.items():
+            under = "rows" if name == "under" else "no such key"
+            assert list(stream_rows(write(tmp_path / "r.json", text), under)) == json.loads(texts["array"])
+
+
+def test_a_table_may_lie_under_a_key(tmp_path: Path) -> None:
+    file = write(tmp_path / "t.json", {"a": 1, "t": {"b": 2, "t": {"c": 3}}, "d": {"t": 4}})
+    expected = [(False, "a", 1), (True, "b", 2), (True, "t", {"c": 3}), (False, "d", {"t": 4})]
+    assert list(stream_table(file, "t")) == expected
+    assert list(stream_table(write(file, {"t": 3}), "t")) == [(False, "t", 3)]
+    with pytest.raises(RunError, match="text follows the end"):
+        list(stream_table(write(file, '{"t": {}} 3'), "t"))
+
+
+@pytest.mark.parametrize("piece", [3, 1 << 20])
+def test_lines_that_are_broken_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr("envs.shop.stream.PIECE_CHARACTERS", piece)
+    for text, message in (
+        ('{"a": 1}\n{"a": 2} {"a": 3}', "entry 2: a line break is missing before"),
+        ('{"a": 1}\n{"a": 2}\n{"a" 3, "x": "a text that is long enough"}', "entry 3: Expecting ':'"),
+        ('{"a": 1}\n{"a": 2', "ends in the middle, within or after entry 2"),
+        ('{"a": 1},\n{"a": 2}', "entry 1: a line break is missing before"),
+    ):
+        with pytest.raises(RunError, match=message):
+            list(stream_rows(write(tmp_path / "r.json", text)))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
@@ -237,7 +276,7 @@ def test_files_that_did_not_change_are_read_once(tmp_path: Path, monkeypatch: py
     cache = tmp_path / "cache"
     first = load_catalogue(file, attributes, cached=True, directory=cache)
     with monkeypatch.context() as patch:
-        patch.setattr("envs.shop.load.stream_array", None)
+        patch.setattr("envs.shop.load.stream_rows", None)
         patch.setattr("envs.shop.load.read_attributes", None)
         second = load_catalogue(file, attributes, cached=True, directory=cache)
     assert list(second.catalogue) == list(first.catalogue)

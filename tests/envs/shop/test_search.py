@@ -170,11 +170,11 @@ def test_documents_of_bare_products() -> None:
 
 def test_recorded_search() -> None:
     rankings = dict(rankings_from_rows(QUERIES))
-    search = RecordedSearch(rankings, positions(), fallback=built())
+    search = RecordedSearch(rankings, positions().get, fallback=built())
     for row in QUERIES[:50]:
         assert [products()[position].asin for position in search.search(row["query"])] == row["asins"]
     assert search.search("green tea pot of gold") == built().search("green tea pot of gold")
-    few = RecordedSearch({"tea": ["unknown", products()[7].asin]}, positions())
+    few = RecordedSearch({"tea": ["unknown", products()[7].asin]}, positions().get)
     assert few.search("tea") == (7,)
     with pytest.raises(UsageError, match="Did you mean 'tea'"):
         few.search("teas")
