@@ -8,8 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from data.episode import Episode
-from data.schema import EPISODE_DTYPE, Table, episode_checksum, episode_dtype, metric_field, metric_names
+from data.schema import (
+    EPISODE_DTYPE,
+    Table,
+    content_fingerprint,
+    episode_checksum,
+    episode_dtype,
+    metric_field,
+    metric_names,
+)
 from envs.errors import UsageError
+from envs.spec import EnvSpec
 
 _NAMES = ("level", "episode", "seed", "terminated", "truncated", "final_observation_known")
 
@@ -59,12 +68,18 @@ class EpisodeTable:
                 f"Episode {episode.episode} of level {episode.level} by {episode.source!r} was added twice."
             )
 
-    def add(self, episode: Episode) -> None:
-        """Append an episode."""
+    def fingerprint(self, env: EnvSpec) -> str:
+        """What a dataset of these episodes has as its fingerprint."""
+        return content_fingerprint(env, np.stack(self._rows) if self._rows else np.empty(0, EPISODE_DTYPE))
+
+    def add(self, episode: Episode) -> bytes:
+        """Append an episode; returns its checksum."""
         values = {name: getattr(episode, name) for name in _NAMES}
         values |= {"length": len(episode), "return": episode.episode_return}
-        checksum = np.frombuffer(episode_checksum(episode), dtype=np.uint8)
-        self._add(values, episode.source, episode.policy_id, checksum, dict(episode.metrics))
+        checksum = episode_checksum(episode)
+        row = np.frombuffer(checksum, dtype=np.uint8)
+        self._add(values, episode.source, episode.policy_id, row, dict(episode.metrics))
+        return checksum
 
     def entries(self, start: int) -> list[dict[str, Any]]:
         """The episodes from number `start` on as JSON values; NaN may occur among the metrics."""

@@ -129,8 +129,16 @@ class DatasetWriter:
         elif self._open:
             self.finish()
 
-    def add(self, episode: Episode) -> None:
+    @property
+    def fingerprint(self) -> str:
+        """Of the episodes added so far."""
+        return self._table.fingerprint(self.env)
+
+    def add(self, episode: Episode) -> bytes:
         """Append one whole episode; any order gives the same dataset.
+
+        Returns:
+            The episode's checksum.
 
         Raises:
             UsageError: If it does not fit the environment or is already there.
@@ -148,9 +156,10 @@ class DatasetWriter:
         except BaseException:  # columns of unequal length can only be cut back
             self._abandon()
             raise
-        self._table.add(episode)
+        checksum = self._table.add(episode)
         if self._journal is not None and time.monotonic() - self._committed_s > self._commit_every_s:
             self.commit()
+        return checksum
 
     def commit(self) -> None:
         """Make everything so far durable, so that an interruption costs nothing of it; without `resume`, do nothing.
