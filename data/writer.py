@@ -42,12 +42,6 @@ COMMIT_EVERY_S = 10.0
 class DatasetWriter:
     """Writes one dataset directory, crash-safe, in memory that does not grow with the frames.
 
-    Example:
-        >>> with DatasetWriter(path, spec, {"command": "gengap collect maze"}) as writer:  # doctest: +SKIP
-        ...     for episode in episodes:
-        ...         writer.add(episode)
-        ...     dataset = writer.finish()
-
     Leaving the block finishes the dataset; leaving it by an exception removes everything. A killed process leaves only
     a hidden ``.NAME.partial-*`` directory, which does not open and which the next writer of that name removes.
 
