@@ -125,7 +125,7 @@ def record(plan: Plan, experiment: ExperimentConfig, levels: LevelSet) -> None:
 
 
 def play(plan: Plan, player: Player, *, test: str | None) -> EvaluationTable:
-    """Validation (of a trained policy all levels but the test) or, with a reason, the test; existing tables are read."""
+    """Validation (a trained policy: all levels but the test's) or, with a reason, the test; kept tables are read."""
     path = plan.out / "evaluations" / f"{player.policy.replace('/', '.')}.{'test' if test else 'open'}.parquet"
     if path.exists():
         return EvaluationTable.read(path)

@@ -56,7 +56,7 @@ def strata_of(protocol: str, env: str, tag: str) -> tuple[str, ...]:
     Raises:
         UsageError: If levels of the environment have no such tag.
     """
-    return tuple(group_by_tag(env, training_levels(protocol, env, _SURVEYED).levels, tag))
+    return tuple(_scan(protocol, env, tag, _SURVEYED))
 
 
 @lru_cache(maxsize=256)
@@ -79,7 +79,7 @@ def mixture_levels(protocol: str, env: str, tag: str, mixture: str, count: int) 
     quotas = apportion(weights, dict.fromkeys(weights, count), count)
     scanned = max(_SURVEYED, count)
     while True:
-        groups = group_by_tag(env, training_levels(protocol, env, scanned).levels, tag)
+        groups = _scan(protocol, env, tag, scanned)
         missing = {value: quota for value, quota in quotas.items() if len(groups.get(value, ())) < quota}
         if not missing:
             return LevelSet.of(
@@ -92,6 +92,11 @@ def mixture_levels(protocol: str, env: str, tag: str, mixture: str, count: int) 
                 f"{protocol!r} hold {len(groups.get(value, ()))}. Ask for fewer levels, or another mixture."
             )
         scanned *= 4
+
+
+@lru_cache(maxsize=16)
+def _scan(protocol: str, env: str, tag: str, count: int) -> Mapping[str, list[int]]:
+    return group_by_tag(env, training_levels(protocol, env, count).levels, tag)
 
 
 def _first(groups: Mapping[str, list[int]], value: str, count: int) -> list[int]:
