@@ -11,9 +11,7 @@ from data.subcommands import Subcommand, add_subcommands, run_subcommand
 SUBCOMMANDS = {
     "info": Subcommand("data.info_command", "say what a dataset holds"),
     "verify": Subcommand("data.verify_command", "read every byte of a dataset against its checksums"),
-    "pack": Subcommand(
-        "actors.pack_commands", "write a dataset as one file: its actions, or frames", "_pack"
-    ),
+    "pack": Subcommand("actors.pack_commands", "write a dataset as one file: its actions, or frames", "_pack"),
     "unpack": Subcommand("actors.pack_commands", "make a packed dataset again and prove its fingerprint", "_unpack"),
     "audit": Subcommand("actors.pack_commands", "play levels and actions again, compare with what is stored", "_audit"),
     "import": Subcommand("data.interop.commands", "make a dataset from files of another format", "_import"),
