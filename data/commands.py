@@ -7,9 +7,9 @@ from typing import Any
 
 from data.subcommands import Subcommand, add_subcommands, run_subcommand
 
-# Those that act are named and not imported: data comes before acting.
+# Modules of later packages are named and not imported: data comes before measuring and acting.
 SUBCOMMANDS = {
-    "info": Subcommand("data.info_command", "say what a dataset holds"),
+    "info": Subcommand("metrics.card_command", "say what a dataset holds, on a terminal or as a page"),
     "verify": Subcommand("data.verify_command", "read every byte of a dataset against its checksums"),
     "pack": Subcommand("actors.pack_commands", "write a dataset as one file: its actions, or frames", "_pack"),
     "unpack": Subcommand("actors.pack_commands", "make a packed dataset again and prove its fingerprint", "_unpack"),

@@ -8,6 +8,7 @@ from typing import Any
 from data.subcommands import Subcommand, add_subcommands, run_subcommand
 
 IMPORTS = {
+    "gen_dgrl": Subcommand("data.interop.gen_dgrl", "the Procgen archives of the benchmark's paper (.tar, .tar.xz)"),
     "webshop": Subcommand("data.interop.webshop_import", "human demonstrations of WebShop (.jsonl)"),
     "minari": Subcommand("data.interop.minari_command", "a Minari dataset on this machine", "_import"),
 }

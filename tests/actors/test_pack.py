@@ -25,6 +25,7 @@ from actors.replaying import Workers
 from data.commands import add_arguments, run
 from data.dataset import Dataset
 from data.episode import Episode
+from data.interop.gen_dgrl import import_gen_dgrl
 from data.pack.packed import Packed
 from data.store import Store
 from data.verify import verify
@@ -34,6 +35,7 @@ from envs.grid import VARIANTS, GridVectorEnv
 from envs.spec import LevelSet
 from envs.vector import Observations, Transition
 from tests.data.helpers import TEXT, make_episode, write
+from tests.data.test_gen_dgrl import Made, build
 from tests.data.test_pack_blocks import rewrite_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,8 +117,7 @@ def test_a_cut_procgen_episode_shows_its_next_frame(tmp_path: Path) -> None:
 
 
 def rewrite(view: Dataset, path: Path) -> Dataset:
-    episodes = [view.episode(position) for position in range(view.num_episodes)]
-    return write(path, episodes, view.env)
+    return write(path, all_of(view), view.env)
 
 
 class OtherGrid(GridVectorEnv):
@@ -189,10 +190,38 @@ def test_an_audit_counts_what_agrees(tmp_path: Path) -> None:
     assert (found["length_here"], found["first_row"]) == (4, 4)
 
 
+@pytest.mark.procgen
+def test_an_imported_archive_is_audited_against_the_game(tmp_path: Path) -> None:
+    dataset = record(tmp_path / "set", "procgen/leaper", num_levels=4)
+    made = [
+        Made(episode.level, shown_by_procgen(episode), episode.actions, episode.rewards) for episode in all_of(dataset)
+    ]
+    build(tmp_path / "a.tar.xz", made)
+    imported, _ = import_gen_dgrl(tmp_path / "a.tar.xz", "procgen/leaper", tmp_path / "imported")
+    assert audit(tmp_path / "imported")["same_rows"] == 1
+    report = pack(tmp_path / "imported", tmp_path / "file")
+    assert report.num_patched_episodes == 0
+    assert unpack(tmp_path / "file", tmp_path / "again").fingerprint == imported.fingerprint
+    made[1].frames[2, 5, 5] ^= 1
+    build(tmp_path / "b.tar.xz", made)
+    import_gen_dgrl(tmp_path / "b.tar.xz", "procgen/leaper", tmp_path / "other")
+    found = audit(tmp_path / "other")
+    assert (found["num_rows"] - found["num_same_rows"], found["different"][0]["first_row"]) == (1, 2)
+
+
+def shown_by_procgen(episode: Episode) -> np.ndarray:
+    """Its frames, and the next episode's first one that Procgen shows with the end."""
+    frames = np.asarray(episode.observations["image"])
+    return np.concatenate([frames, frames[:1]])
+
+
+def all_of(dataset: Dataset) -> list[Episode]:
+    return [dataset.episode(position) for position in range(dataset.num_episodes)]
+
+
 def test_actions_of_other_episodes_are_refused(tmp_path: Path) -> None:
     dataset = record(tmp_path / "set", source="grid-expert", options={"noise": 0.2})
-    episodes = [dataset.episode(position) for position in range(dataset.num_episodes)]
-    shuffled = [dataclasses.replace(episode, level=999 - episode.level) for episode in episodes]
+    shuffled = [dataclasses.replace(episode, level=999 - episode.level) for episode in all_of(dataset)]
     write(tmp_path / "wrong", shuffled, dataset.env)
     with pytest.raises(UsageError, match="--frames"):
         pack(tmp_path / "wrong", tmp_path / "file")
@@ -205,8 +234,7 @@ def test_relabeled_data_is_packed_as_frames_only(tmp_path: Path) -> None:
     for check in (True, False):
         with pytest.raises(UsageError, match=r"label in place of the action taken.*--frames"):
             pack(tmp_path / "set", tmp_path / "file", check=check)
-    merged = [dataset.episode(position) for position in range(dataset.num_episodes)]
-    write(tmp_path / "merged", merged, dataset.env, {"by": "hand"})
+    write(tmp_path / "merged", all_of(dataset), dataset.env, {"by": "hand"})
     with pytest.raises(UsageError, match="relabeled"):
         pack(tmp_path / "merged", tmp_path / "file")
     pack(tmp_path / "set", tmp_path / "file", frames=True)
