@@ -41,7 +41,7 @@ class CollectConfig:
 
     env: str
     source: str
-    """``"random"``, ``"maze-search"``, ``"grid-expert"``, ``"quiz-expert"``, or a checkpoint's path."""
+    """``"random"``, an expert such as ``"maze-search"`` or ``"archive-search"``, or a checkpoint's path."""
     options: Mapping[str, Option] = field(default_factory=dict)
     """Settings of the source, for example ``noise`` and ``relabel``; see `actors.sources.SourceSpec`."""
     levels: LevelSet | None = None
@@ -99,10 +99,10 @@ def collect(
     """
     spec = make_spec(config.env)
     spec.check_levels(config.level_set)
-    build_source(config.source_spec)  # wrong use is found here, not in a worker
+    privileged = build_source(config.source_spec).privileged  # wrong use is found here, not in a worker
     check_disk_space(out, estimate_bytes(config))
     with (
-        DatasetWriter(out, spec, _provenance(config), license=config.license) as writer,
+        DatasetWriter(out, spec, _provenance(config, privileged), license=config.license) as writer,
         _player(config, address) as play,
     ):
         _play_waves(config, play, writer, progress)
@@ -158,14 +158,14 @@ def _player(config: CollectConfig, address: str | None) -> Iterator[Play]:
         yield lambda jobs: pool.play_episodes(task, jobs)
 
 
-def _provenance(config: CollectConfig) -> dict[str, Any]:
-    """Everything that the content depends on."""
+def _provenance(config: CollectConfig, privileged: bool) -> dict[str, Any]:
+    """Everything that the content depends on, and whether who acted knew more than the observations show."""
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     fields["levels"] = config.level_set.to_json()
     fields["options"] = dict(config.options)
     for name in ("num_actors", "num_envs", "first_level", "num_levels", "license"):
         del fields[name]
-    return {"command": "collect", "config": fields}
+    return {"command": "collect", "config": fields, "privileged": privileged}
 
 
 def describe(config: CollectConfig) -> str:
