@@ -85,7 +85,7 @@ GAMES: dict[str, GameSettings] = {
     "miner": GameSettings(method="archive", actions=_FOUR, segment=5, highest=(13.0, 22.0)),
     "ninja": GameSettings(method="archive", actions=_JUMPS),
     "plunder": GameSettings(
-        method="beam", actions=_SIDES, fire=_FIRE, fire_rates=(0.0, 0.02, 0.05), segment=20, progress=_ammunition
+        method="beam", actions=_SIDES, fire=_FIRE, fire_rates=(0.0, 0.05, 0.1), segment=20, progress=_ammunition
     ),
     "starpilot": GameSettings(
         method="beam", actions=_NINE, fire=_FIRE, segment=5, grain=2.0, progress=_damage(_FLYER), stop_at_complete=False

@@ -147,7 +147,8 @@ def prove(played: Episode, plan: Plan) -> None:
     if not (np.array_equal(played.actions, plan.actions) and np.array_equal(played.rewards, plan.rewards)):
         raise RunError(
             f"Level {played.level} of {played.env!r}: the plan of {len(plan.actions)} steps and return "
-            f"{plan.episode_return:g} became {len(played)} steps and return {played.episode_return:g} when played; {_WHY}"
+            f"{plan.episode_return:g} became {len(played)} steps and return {played.episode_return:g} "
+            f"when played; {_WHY}"
         )
 
 

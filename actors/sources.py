@@ -124,7 +124,9 @@ def checkpoint_of(path: Path) -> Path:
     for candidate in (path, path / "checkpoints" / "best", path / "checkpoints" / "last"):
         if (candidate / "policy.json").exists():
             return candidate.resolve()
-    raise unknown_name("source (nor is there a run or checkpoint of that name)", str(path), [*EXPERTS, *PLANNERS, "random"])
+    raise unknown_name(
+        "source (nor is there a run or checkpoint of that name)", str(path), [*EXPERTS, *PLANNERS, "random"]
+    )
 
 
 def env_of(checkpoint: Path) -> str:

@@ -122,7 +122,7 @@ def markdown(table: list[Row]) -> str:
     for row in table:
         value = row["return"]
         ends = "" if value["low"] is None else f" [{value['low']:.2f}, {value['high']:.2f}]"
-        solved = "–" if row["solved"] is None else f"{100 * row['solved']:.1f} %"
+        solved = "not defined" if row["solved"] is None else f"{100 * row['solved']:.1f} %"
         lines.append(
             f"| {row['game']} | {row['levels']} | {solved} | {value['point']:.2f}{ends} | {row['ppo_train']:.2f} | "
             f"{'yes' if row['reached'] else 'no'} | {row['length']:.0f} | {row['steps']:,.0f} | {row['cpu_s']:.2f} |"

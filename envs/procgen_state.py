@@ -53,8 +53,8 @@ class PlannerState:
         return np.frombuffer(self._state, "<f4", count, self._entities_at).reshape(-1, _ENTITY_WORDS)
 
     def tail(self, count: int) -> Words:
-        """The last words of the state, float32 [count]: they belong to the game."""
-        return np.frombuffer(self._state[-4 * count :], "<f4")
+        """The last words before the end mark, float32 [count]: they belong to the game."""
+        return np.frombuffer(self._state, "<f4", count, len(self._state) - 4 * (count + 1))
 
     def packed(self) -> bytes:
         """The same state without the texts of the two generators that no step reads: 13 kB less."""
