@@ -118,16 +118,17 @@ def add_watch_arguments(parser: argparse.ArgumentParser) -> None:
 def run_watch(args: argparse.Namespace) -> dict[str, Any]:
     """Write an animation of one episode; the result is its record."""
     from actors.animation import write_animation
-    from actors.sources import EXPERTS, SourceSpec, build_source, checkpoint_of, env_of
+    from actors.sources import EXPERTS, PLANNERS, SourceSpec, build_source, checkpoint_of, env_of
 
     if args.fps <= 0 or args.scale < 1:
         raise UsageError(f"--fps is {args.fps} and --scale {args.scale}; both must be positive.")
-    named = args.run in (*EXPERTS, "random")
+    has_no_mode = args.run in (*EXPERTS, *PLANNERS)
+    named = has_no_mode or args.run == "random"
     name = args.run if named else str(checkpoint_of(Path(args.run)))
     env = args.env or (None if named else env_of(Path(name)))
     if env is None:
         raise UsageError(f"{args.run!r} plays several environments; choose one with --env, for example grid/default.")
-    options: dict[str, float | int | str | bool] = {} if args.run in EXPERTS else {"mode": args.mode}
+    options: dict[str, float | int | str | bool] = {} if has_no_mode else {"mode": args.mode}
     source = build_source(SourceSpec(env=env, name=name, options=options))
     episode = source.play(args.level, args.episode, args.seed)
     write_animation(episode, args.output, fps=args.fps, scale=args.scale)

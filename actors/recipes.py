@@ -65,6 +65,18 @@ def procgen_random() -> CollectConfig:
     return CollectConfig(env="procgen/coinrun", source="random", num_levels=200, min_transitions=50_000)
 
 
+def procgen_search() -> CollectConfig:
+    """Planned episodes, one a level; choose the game with env=procgen/NAME: seconds a level and core."""
+    return CollectConfig(
+        env="procgen/coinrun",
+        source="archive-search",
+        options={"budget": 60_000},
+        num_levels=200,
+        min_transitions=1,
+        num_envs=1,
+    )
+
+
 def shop_expert() -> CollectConfig:
     """The shopper that knows every goal, on the built-in shop: seconds."""
     return CollectConfig(env="shop/default", source="shop-expert", num_levels=500, min_transitions=3_000)
@@ -106,6 +118,7 @@ RECIPES: dict[str, Callable[[], CollectConfig]] = {
     "maze-levels": maze_levels,
     "coinrun-ppo": coinrun_ppo,
     "procgen-random": procgen_random,
+    "procgen-search": procgen_search,
     "shop-expert": shop_expert,
     "shop-noisy": shop_noisy,
     "shop-limited": shop_limited,

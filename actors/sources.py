@@ -39,12 +39,12 @@ class SourceSpec:
 
     env: str
     name: str
-    """``"random"``, a name in `EXPERTS` such as ``"maze-search"`` or ``"shop-expert"``, a policy that comes with the
-    package such as ``"ppo/coinrun"``, or the path of a checkpoint."""
+    """``"random"``, a name in `EXPERTS` such as ``"maze-search"`` or ``"shop-expert"``, one in `PLANNERS`, a policy that
+    comes with the package such as ``"ppo/coinrun"``, or the path of a checkpoint."""
     options: Mapping[str, Option] = field(default_factory=dict)
     """Experts: ``noise`` (probability of a random move, default 0), ``relabel`` (store the expert's action in place of
-    the one taken). Checkpoints: ``mode``, ``temperature``, ``loader``. All: ``log_probs`` (store whole
-    distributions)."""
+    the one taken). Planners: ``budget`` (simulator steps a level at most). Checkpoints: ``mode``, ``temperature``,
+    ``loader``. All: ``log_probs`` (store whole distributions)."""
 
 
 def parse_source(env: str, text: str, options: Mapping[str, Option] | None = None) -> SourceSpec:
@@ -104,6 +104,8 @@ def build_source(spec: SourceSpec) -> Source:
     Raises:
         UsageError: For an unknown source or option, or one that cannot play this environment.
     """
+    if spec.name in PLANNERS:
+        return PLANNERS[spec.name](spec)
     if spec.name in EXPERTS:
         return _expert_source(spec)
     _check_options(spec, _POLICY_OPTIONS)
@@ -123,8 +125,8 @@ def load_policy(spec: SourceSpec) -> Policy:
     """
     if spec.name == "random":
         return RandomPolicy(make_spec(spec.env))
-    if spec.name in EXPERTS:
-        return _expert_source(spec).policy
+    if spec.name in (*EXPERTS, *PLANNERS):
+        return build_source(spec).policy
     if spec.name.startswith(SHIPPED):
         policy = _loader(SHIPPED_LOADER)(spec.name.removeprefix(SHIPPED))
     else:
@@ -151,7 +153,9 @@ def checkpoint_of(path: Path) -> Path:
     for candidate in (path, path / "checkpoints" / "best", path / "checkpoints" / "last"):
         if (candidate / "policy.json").exists():
             return candidate.resolve()
-    raise unknown_name("source (nor is there a run or checkpoint of that name)", str(path), [*EXPERTS, "random"])
+    raise unknown_name(
+        "source (nor is there a run or checkpoint of that name)", str(path), [*EXPERTS, *PLANNERS, "random"]
+    )
 
 
 def env_of(checkpoint: Path) -> str:
@@ -181,6 +185,12 @@ def _check_options(spec: SourceSpec, allowed: tuple[str, ...]) -> None:
             raise unknown_name(f"option of source {spec.name!r}", name, allowed)
 
 
+def _archive_search(spec: SourceSpec) -> Source:
+    from actors.archive_source import planned_source
+
+    return planned_source(spec)
+
+
 def _maze_search(env: str) -> Any:
     from actors.maze_search import MazeSearch
 
@@ -194,3 +204,6 @@ EXPERTS: dict[str, Callable[[str], Any]] = {
     **SHOP_AGENTS,
 }
 """Name -> expert for an environment."""
+
+PLANNERS: dict[str, Callable[[SourceSpec], Source]] = {"archive-search": _archive_search}
+"""Name -> source that plans whole episodes before it plays them."""
