@@ -39,8 +39,8 @@ class SourceSpec:
 
     env: str
     name: str
-    """``"random"``, a name in `EXPERTS` such as ``"maze-search"`` or ``"shop-expert"``, one in `PLANNERS`, a policy that
-    comes with the package such as ``"ppo/coinrun"``, or the path of a checkpoint."""
+    """``"random"``, a name in `EXPERTS` such as ``"maze-search"`` or ``"shop-expert"``, one in `PLANNERS`, a
+    policy that comes with the package such as ``"ppo/coinrun"``, or the path of a checkpoint."""
     options: Mapping[str, Option] = field(default_factory=dict)
     """Experts: ``noise`` (probability of a random move, default 0), ``relabel`` (store the expert's action in place of
     the one taken). Planners: ``budget`` (simulator steps a level at most). Checkpoints: ``mode``, ``temperature``,
