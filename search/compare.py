@@ -77,7 +77,8 @@ def compare_sides(a: Side, b: Side, bootstrap: Bootstrap) -> list[dict[str, Any]
 
 def compare_role(a: Side, b: Side, role: Role, mode: ActionMode, bootstrap: Bootstrap) -> dict[str, Any] | None:
     """The paired comparison on one split; None if both sides share no level there."""
-    if not set(a.table.where(role=role.value).frame["env"]) & set(b.table.where(role=role.value).frame["env"]):
+    envs = [set(s.table.where(role=role.value, policy=list(s.policies)).frame["env"]) for s in (a, b)]
+    if not envs[0] & envs[1]:  # one shift's validation may be in another environment than the other's
         return None
     left = level_scores(a.table, role, mode, RAW, a.policies)
     right = level_scores(b.table, role, mode, RAW, b.policies)

@@ -57,8 +57,6 @@ class SweepConfig:
             )
         if not self.mixtures or len({slug(name) for name in self.mixtures}) < len(self.mixtures):
             raise UsageError(f"mixtures is {self.mixtures}; give at least one, and none twice.")
-        if not self.strata and self.mixtures != ("natural",):
-            raise UsageError(f"mixtures is {self.mixtures}; say what they mix, for example strata=department.")
         if len(self.seeds) < 2:
             raise UsageError(f"seeds is {self.seeds}; an interval needs at least two seeds, for example (0, 1).")
 

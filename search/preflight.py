@@ -69,6 +69,8 @@ def check_names(config: SweepConfig) -> None:
     """
     spec = make_spec(config.experiment.env)
     find_rule(config.selection_rule)
+    if not config.strata and config.mixtures != ("natural",):
+        raise UsageError(f"mixtures is {config.mixtures}; say what they mix, for example strata=department.")
     during, after = config.experiment.evaluation.protocol, config.judge.protocol
     if is_shift(during) and during != after:
         raise UsageError(

@@ -53,12 +53,6 @@ class DataConfig:
     strata_weights: dict[str, float] = field(default_factory=dict)
     """Value of the tag -> share of levels, transitions and draws, summing to one; empty means as recorded."""
 
-    def __post_init__(self) -> None:
-        if self.strata_weights and not self.strata:
-            raise UsageError("data.strata_weights needs the tag in data.strata, for example data.strata=department.")
-        if self.strata and self.weights:
-            raise UsageError("data.weights are over datasets and data.strata over levels; leave one of them out.")
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:

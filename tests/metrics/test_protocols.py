@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 
 import pytest
 
 from envs import registry
 from envs.audit import distinct_levels, level_hashes
 from envs.errors import UsageError
-from envs.registry import find_shift, make_spec, register_shift, shift_names
+from envs.registry import find_shift, level_tags, make_spec, register_shift, shift_names
 from envs.shifts import EnvShift
+from envs.shop.world.goals import world
 from envs.shop.world.splits import shop_split
 from envs.spec import LevelSet
 from metrics.protocol import EvaluationProtocol, Role
@@ -70,6 +72,25 @@ def test_a_held_out_level_is_refused_for_training_even_if_not_played(role: str) 
     stolen = find_shift("shop-I0").levels(role, 1).levels[0]
     with pytest.raises(UsageError, match=f"first of them {stolen}"):
         build_protocol("shop-I0", make_spec("shop/default"), LevelSet.of("shop/default", [0, 1, stolen]), num_train=1)
+
+
+SHIFTED_TAGS = {"shop-I1": "family", "shop-I3": "sub_category", "shop-I4": "department", "shop-I6": "num_constraints"}
+
+
+@pytest.mark.parametrize("name", [name for name in shift_names() if name.startswith("shop-")])
+def test_no_text_and_no_wanted_product_is_played_for_two_roles(name: str) -> None:
+    train = training_levels(name, "shop/default", 80)
+    protocol = build_protocol(name, make_spec("shop/default"), train, num_validation=80, num_test=80)
+    texts, products, shifted = {}, {}, {}
+    for split in protocol.splits:
+        goals = [world(split.env).goal(level) for level in split.levels]
+        texts[split.role] = {" ".join(goal.instruction.split(", and price")[0].lower().split()) for goal in goals}
+        products[split.role] = {goal.asin for goal in goals}
+        shifted[split.role] = set(level_tags(split.env, split.levels, SHIFTED_TAGS.get(name, "role")))
+    for a, b in combinations(Role, 2):
+        assert not texts[a] & texts[b]
+        assert not products[a] & products[b]
+        assert {a, b} == {Role.TRAIN, Role.TRAIN_HELDOUT} or not shifted[a] & shifted[b]
 
 
 def test_a_shift_trains_in_one_environment() -> None:
