@@ -22,20 +22,15 @@ def add_collect_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_collect(args: argparse.Namespace) -> dict[str, Any]:
     """Record a dataset; the result names it, its size and its fingerprint."""
-    from actors.recipes import RECIPES, build_collection
+    from actors.recipes import RECIPES
+    from actors.training_episodes import RECIPE
 
     if args.list:
         return _list_recipes()
     if args.recipe is None:
-        raise UsageError(f"Name a recipe: {', '.join(RECIPES)}.")
-    config = build_collection(args.recipe, args.overrides)
+        raise UsageError(f"Name a recipe: {', '.join([*RECIPES, RECIPE])}.")
     out = args.out or Path("runs") / "data" / args.recipe
-
-    from actors.collect import collect, describe
-
-    say(f"Collect {describe(config)} into {out}")
-    with Progress("collect", config.min_transitions, "transitions") as progress:
-        dataset = collect(config, out, progress.update, address=args.address)
+    dataset = _collect_training(args, out) if args.recipe == RECIPE else _collect(args, out)
     returns = dataset.episodes["return"]
     print(f"{len(dataset)} transitions in {dataset.num_episodes} episodes, mean return {returns.mean():.3g}: {out}")
     return {
@@ -48,15 +43,37 @@ def run_collect(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _collect(args: argparse.Namespace, out: Path) -> Any:
+    from actors.collect import collect, describe
+    from actors.recipes import build_collection
+
+    config = build_collection(args.recipe, args.overrides)
+    say(f"Collect {describe(config)} into {out}")
+    with Progress("collect", config.min_transitions, "transitions") as progress:
+        return collect(config, out, progress.update, address=args.address)
+
+
+def _collect_training(args: argparse.Namespace, out: Path) -> Any:
+    from actors.training_episodes import build_training, collect_training
+
+    config = build_training(args.overrides)
+    say(f"Render the episodes that the training {config.run} recorded into {out}")
+    with Progress("collect", config.max_transitions or 0, "transitions") as progress:
+        return collect_training(config, out, progress.update)
+
+
 def _list_recipes() -> dict[str, Any]:
     from actors.recipes import RECIPES
+    from actors.training_episodes import RECIPE, TrainingConfig
     from envs.overrides import field_names
 
     for name, recipe in RECIPES.items():
         print(f"{name:<20} {(recipe.__doc__ or '').splitlines()[0]}")
     fields = field_names(next(iter(RECIPES.values()))())
     print("fields: " + " ".join(fields))
-    return {"recipes": list(RECIPES), "fields": fields}
+    print(f"{RECIPE:<20} The episodes that a PPO training recorded; run=DIR names it.")
+    print("fields: " + " ".join(field_names(TrainingConfig())))
+    return {"recipes": [*RECIPES, RECIPE], "fields": fields}
 
 
 def add_watch_arguments(parser: argparse.ArgumentParser) -> None:
