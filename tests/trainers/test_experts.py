@@ -39,7 +39,6 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network=network,
         keep_every_env_steps=512,
         num_levels=10,
-        num_levels=10,
     )
     train_online(config, tmp_path / "run")
     return tmp_path / "run"
