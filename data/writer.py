@@ -18,6 +18,7 @@ from data.dataset import Dataset
 from data.episode import Episode, Ragged
 from data.files import atomic_write_json, disk_errors, rename_directory
 from data.partial import ColumnFile
+from data.remote import remote_url
 from data.schema import (
     EPISODE_DTYPE,
     EPISODES,
@@ -65,9 +66,11 @@ class DatasetWriter:
             license: SPDX identifier of the terms under which the data may be used.
 
         Raises:
-            UsageError: If the directory exists or the provenance is not JSON.
+            UsageError: If the directory exists or is remote, or the provenance is not JSON.
             RunError: If the disk is full or not writable.
         """
+        if remote_url(path):
+            raise UsageError(f"{path} is remote; write a local directory and send it with `gengap data push`.")
         self.path = Path(path).absolute()
         self.env = env
         self.num_episodes = 0
