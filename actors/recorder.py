@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections import deque
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from actors.arena import Arena, ArenaPool
 from actors.choice import Choice
 from data.episode import Column, Ragged
 from envs.spec import EnvSpec
@@ -18,26 +17,75 @@ Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 
-class Recorder:
-    """Every slot writes its frames into a buffer that is as long as an episode may become.
+class FrameRows:
+    """One fixed-shape column of B running episodes: every slot writes into a row of an arena.
 
-    An episode is handed out as a view of its buffer, while few such views are in use; otherwise a short one is copied.
-    Untouched parts of a buffer take no memory. Ragged columns are kept row by row.
+    An episode is handed out as a view of its row while rows are left for its slot to go on with, otherwise as a copy.
+
+    Args:
+        arena: Where rows come from.
+        num_slots: B.
+    """
+
+    def __init__(self, arena: Arena, num_slots: int) -> None:
+        self._arena = arena
+        self._indices = np.zeros(num_slots, dtype=np.int64)  # [B]
+        self._rows: list[Array] = []
+        for slot in range(num_slots):
+            taken = arena.take()
+            assert taken is not None  # the pool gave an arena with a free row for every slot
+            self._indices[slot] = taken[0]
+            self._rows.append(taken[1])
+
+    def write(self, slots: npt.NDArray[np.intp], times: npt.NDArray[np.int64], frames: Array) -> None:
+        """Store one frame of each of these slots.
+
+        Args:
+            slots: [S].
+            times: [S] where in the episode.
+            frames: [S, ...].
+        """
+        self._arena.block[self._indices[slots], times] = frames
+
+    def hand_out(self, slot: int, length: int, final: Array | None) -> Array:
+        """The frames of an episode that ended; its slot goes on with another row.
+
+        Args:
+            slot: Which.
+            length: Frames written.
+            final: A last one that follows them.
+
+        Returns:
+            [length, ...], one more with `final`. Never written to again.
+        """
+        row = self._rows[slot]
+        if final is not None:
+            row[length] = final
+            length += 1
+        following = self._arena.take()
+        if following is None:
+            return row[:length].copy()
+        self._arena.lend(int(self._indices[slot]), length)
+        self._indices[slot], self._rows[slot] = following
+        return row[:length]
+
+
+class Recorder:
+    """The steps of B running episodes; ragged columns are kept row by row.
 
     Args:
         task: The environment's columns and its step limit.
         num_slots: B.
-        pool: Where buffers come from.
+        pool: Where the memory of frames comes from.
         with_log_probs: Keep the whole distribution too.
     """
 
-    def __init__(self, task: EnvSpec, num_slots: int, pool: BufferPool, *, with_log_probs: bool) -> None:
+    def __init__(self, task: EnvSpec, num_slots: int, pool: ArenaPool, *, with_log_probs: bool) -> None:
         columns, limit = task.observation_columns, task.max_episode_steps
         self._all_slots = self._slots = np.arange(num_slots)
         self._times = np.zeros(num_slots, dtype=np.int64)  # [B] steps recorded of the running episode
-        self._pool = pool
         self._frames = {
-            name: [pool.take((limit + 1, *column.shape), column.dtype) for _ in range(num_slots)]
+            name: FrameRows(pool.arena(num_slots, (limit + 1, *column.shape), column.dtype), num_slots)
             for name, column in columns.items()
             if not column.ragged
         }
@@ -55,15 +103,15 @@ class Recorder:
 
     def observe(self, observations: Observations, running: Mask) -> None:
         """Store what the running slots show before their next step."""
-        self._slots = self._all_slots if running.all() else np.flatnonzero(running)
-        pairs = list(zip(self._slots.tolist(), self._times[self._slots].tolist(), strict=True))
+        everybody = bool(running.all())
+        self._slots = slots = self._all_slots if everybody else np.flatnonzero(running)
+        times = self._times[slots]
         for name, frames in self._frames.items():
-            rows = observations[name]
-            for slot, time in pairs:
-                frames[slot][time] = rows[slot]
+            rows: Any = observations[name]
+            frames.write(slots, times, rows if everybody else rows[slots])
         for name, texts in self._texts.items():
             rows = observations[name]
-            for slot, _ in pairs:
+            for slot in slots.tolist():
                 texts[slot].append(rows[slot])
 
     def complete(self, rewards: npt.NDArray[np.float32], choice: Choice) -> None:
@@ -92,9 +140,7 @@ class Recorder:
         length = int(self._times[slot])
         observations: dict[str, Column] = {}
         for name, frames in self._frames.items():
-            if final is not None:
-                frames[slot][length] = final[name][slot]
-            observations[name] = self._hand_out(frames, slot, length + (final is not None))
+            observations[name] = frames.hand_out(slot, length, None if final is None else np.asarray(final[name][slot]))
         for name, texts in self._texts.items():
             observations[name] = Ragged.from_rows(texts[slot] + ([] if final is None else [final[name][slot]]))
             texts[slot] = []
@@ -105,49 +151,3 @@ class Recorder:
             "behavior_logp": self._logp[slot, :length].copy(),
             "behavior_log_probs": None if self._log_probs is None else self._log_probs[slot, :length].copy(),
         }
-
-    def _hand_out(self, frames: list[Array], slot: int, length: int) -> Array:
-        buffer = frames[slot]
-        is_short = 2 * length <= len(buffer)
-        following = self._pool.take(buffer.shape, buffer.dtype, only_if_plenty=is_short)
-        if following is None:
-            return buffer[:length].copy()
-        frames[slot] = following
-        return buffer[:length]
-
-
-class BufferPool:
-    """Arrays that are used again when nothing refers to them, because memory touched for the first time is slow.
-
-    Args:
-        capacity: At most so many arrays are remembered.
-    """
-
-    def __init__(self, capacity: int = 96) -> None:
-        self._arrays: deque[Array] = deque(maxlen=capacity)
-
-    @overload
-    def take(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array: ...
-
-    @overload
-    def take(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, only_if_plenty: bool) -> Array | None: ...
-
-    def take(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, only_if_plenty: bool = False) -> Array | None:
-        """An array to write to, with arbitrary content. It stays the caller's while he or a view refers to it.
-
-        Args:
-            shape: Its shape.
-            dtype: Its type.
-            only_if_plenty: Return None instead of going beyond the capacity.
-        """
-        for _ in range(len(self._arrays)):
-            array = self._arrays.popleft()
-            self._arrays.append(array)
-            # The pool, this variable and the argument of getrefcount; a user would be one more.
-            if sys.getrefcount(array) == 3 and array.shape == shape and array.dtype == dtype:
-                return array
-        if only_if_plenty and len(self._arrays) == self._arrays.maxlen:
-            return None
-        array = np.empty(shape, dtype)
-        self._arrays.append(array)
-        return array

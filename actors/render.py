@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from actors.arena import ArenaPool
 from actors.choice import Choice
-from actors.recorder import BufferPool, Recorder
+from actors.recorder import Recorder
 from actors.rollout import Job
 from data.episode import Column
 from envs.registry import make_vec
@@ -87,7 +88,7 @@ class _Renderer:
         self._cursors = scripts.starts[self._scripts_of].copy()  # [B] the next action
         self._stops = self._cursors + 1
         self._running = np.zeros(size, dtype=np.bool_)
-        self._recorder = Recorder(env.task, size, BufferPool(), with_log_probs=False)
+        self._recorder = Recorder(env.task, size, ArenaPool(), with_log_probs=False)
         self._no_logp = np.zeros(size, dtype=np.float32)
 
     def run(self) -> Iterator[Rendering]:

@@ -14,9 +14,10 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from actors.arena import ArenaPool
 from actors.choice import Choice, choose_greedy, choose_sampled
 from actors.policy import Policy, PolicyInput
-from actors.recorder import BufferPool, Recorder
+from actors.recorder import Recorder
 from data.episode import Episode, EpisodeResult
 from envs.errors import RunError, UsageError, unknown_name
 from envs.seeding import rng_for
@@ -39,8 +40,8 @@ class RecordOptions:
     """Keep the whole distribution, `Episode.behavior_log_probs`."""
     labeler: Policy | None = None
     """Whose most probable action is stored in place of the one taken (as in DAgger), with log-probability 0."""
-    buffers: BufferPool = field(default_factory=BufferPool)
-    """Memory that rollouts with these options share."""
+    arenas: ArenaPool = field(default_factory=ArenaPool)
+    """Memory that rollouts with these options use one after the other."""
 
 
 @overload
@@ -140,7 +141,7 @@ class _Player:
         self._uniforms = np.zeros((size, _UNIFORMS))
         self._record = record
         self._keeps_all = record is not None and record.log_probs
-        self._recorder = Recorder(env.task, size, record.buffers, with_log_probs=record.log_probs) if record else None
+        self._recorder = Recorder(env.task, size, record.arenas, with_log_probs=record.log_probs) if record else None
 
     def run(self) -> Iterator[Episode | EpisodeResult]:
         """Step until the jobs are used up."""

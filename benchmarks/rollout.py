@@ -41,7 +41,7 @@ from trainers.torch_policy import TorchPolicy
 BAR_ENGINE, GOAL_COLD, BAR_INFERENCE = 0.80, 0.70, 0.85
 WARM_LEVELS = 256
 STEPS_PER_SLICE = 100
-WARM_UP_SLICES = 12  # until episodes of every age are played in memory that was touched before
+WARM_UP_SLICES = 14  # until episodes of every age are played in memory that was touched before
 BATCH_BYTES = 32 * 2**20
 
 Slice = Callable[[], float]
@@ -200,7 +200,7 @@ def inference_ratio(num_envs: int, num_blocks: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--games", nargs="+", default=list(GAMES), choices=list(GAMES))
-    parser.add_argument("--num-envs", type=int, default=64, help="slots of the actor and of the bare engine")
+    parser.add_argument("--num-envs", type=int, default=128, help="slots of the actor and of the bare engine")
     parser.add_argument("--policy-envs", type=int, default=64, help="batch of the policy")
     parser.add_argument("--policy-blocks", type=int, default=20, help="measurements of ten steps of the policy")
     parser.add_argument("--slices", type=int, default=12, help="measurements of 100 steps per game and kind")

@@ -41,6 +41,17 @@ def remote_url(path: Path | str) -> str | None:
     return f"{match['protocol']}://{match['place']}".rstrip("/") if match else None
 
 
+def new_place(path: Path | str) -> Path:
+    """The absolute path of something to write.
+
+    Raises:
+        UsageError: If it is remote.
+    """
+    if remote_url(path):
+        raise UsageError(f"{path} is remote; write a local directory and send it with `gengap data push`.")
+    return Path(path).absolute()
+
+
 def local_dataset(path: Path | str) -> Path:
     """The dataset directory on this machine: the path itself, or a checked copy of a remote one.
 

@@ -36,7 +36,7 @@ def make_card(directory: Path) -> dict[str, Any]:
           of -log p of the actions taken under their behavior policies, None where that is unknown;
         - ``behavior``: one entry for each source and policy;
         - ``ends``: how many episodes terminated and were truncated;
-        - ``metrics``: mean of what the environment reported; ``columns``: the observations.
+        - ``metrics``: mean of what the environment reported, and of how many episodes; ``columns``: the observations.
 
     Raises:
         UsageError: If there is no dataset.
@@ -134,6 +134,10 @@ def _behavior(episodes: Mapping[str, Values]) -> list[dict[str, Any]]:
     return found
 
 
-def _metrics(metrics: Mapping[str, Values]) -> dict[str, float]:
+def _metrics(metrics: Mapping[str, Values]) -> dict[str, dict[str, float]]:
     known = {name: values[~np.isnan(values)] for name, values in metrics.items()}
-    return {name: float(values.mean()) for name, values in known.items() if len(values)}
+    return {
+        name: {"mean": float(values.mean()), "num_episodes": len(values)}
+        for name, values in known.items()
+        if len(values)
+    }

@@ -59,8 +59,8 @@ def _numbers(card: Mapping[str, Any]) -> Iterator[str]:
         f"  action entropy {actions['entropy']:.3g} nats (as many as {actions['effective']:.1f} of "
         f"{actions['num_actions']} actions){known}"
     )
-    for name, mean in card["metrics"].items():
-        yield f"  mean {name} {mean:.4g}"
+    for name, about in card["metrics"].items():
+        yield f"  {name}: mean {about['mean']:.4g} of {about['num_episodes']:.0f} episodes"
 
 
 def bars(histogram: Sequence[Mapping[str, float]]) -> Iterator[str]:

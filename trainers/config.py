@@ -47,6 +47,11 @@ class DataConfig:
     """Which episodes fill the budget."""
     weights: tuple[float, ...] = ()
     """Sampling weight per dataset; empty means by size."""
+    strata: str = ""
+    """Tag of the levels, for example "department" in the shop: the mixture is then over its values, not over
+    datasets. Empty: no strata."""
+    strata_weights: dict[str, float] = field(default_factory=dict)
+    """Value of the tag -> share of levels, transitions and draws, summing to one; empty means as recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +99,13 @@ class EvaluationConfig:
     """What is played to judge a policy."""
 
     protocol: str = "strict"
-    """Name in `metrics.protocol.PROTOCOLS`, or "none": nothing is played, and the last policy counts as the best. The
-    only way to learn from imported data whose environment is not on this machine."""
+    """Name in `metrics.protocols.PROTOCOLS`, or a shift of `envs.registry.shift_names` such as "shop-I3", or "none":
+    nothing is played, and the last policy counts as the best. The only way to learn from imported data whose
+    environment is not on this machine."""
     num_train_levels: int = 100
     """At most this many of the realised training levels are played, evenly spaced."""
     num_validation_levels: int = 100
+    """A shift plays as many unseen levels of the training distribution, too."""
     num_test_levels: int = 500
     episodes_per_level: int = 1
     """For sampled actions; greedy always plays one."""

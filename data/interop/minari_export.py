@@ -82,9 +82,10 @@ def export_minari(dataset: Dataset, out: Path | str, dataset_id: str | None = No
 
 def _write(package: Any, dataset: Dataset, folder: Path, name: str) -> None:
     forms = {column: ColumnForm(spec) for column, spec in dataset.env.observation_columns.items()}
-    for episode in _episodes(dataset):
-        for column, form in forms.items():
-            form.add(episode.observations[column])
+    if any(spec.ragged for spec in dataset.env.observation_columns.values()):
+        for episode in _episodes(dataset):
+            for column, form in forms.items():
+                form.add(episode.observations[column])
     storage_class = import_module("minari.dataset.minari_storage").MinariStorage
     storage = storage_class.new(
         folder,
@@ -92,8 +93,15 @@ def _write(package: Any, dataset: Dataset, folder: Path, name: str) -> None:
         action_space=spaces.Discrete(dataset.env.num_actions),
         data_format="hdf5",
     )
-    storage.update_episodes(_buffer(episode, forms) for episode in _episodes(dataset))
-    storage.update_episode_metadata([{OURS: json.dumps(_facts(episode))} for episode in _episodes(dataset)])
+    facts: list[str] = []
+
+    def buffers() -> Iterator[Any]:
+        for episode in _episodes(dataset):
+            facts.append(json.dumps(_facts(episode)))
+            yield _buffer(episode, forms)
+
+    storage.update_episodes(buffers())
+    storage.update_episode_metadata([{OURS: text} for text in facts])
     info = dataset.info
     storage.update_metadata(
         {

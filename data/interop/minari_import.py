@@ -134,15 +134,16 @@ class _Foreign:
         about = list(storage.get_episode_metadata(range(storage.total_episodes)))
         self._levels, meaning = _levels_of(about)
         self.provenance = {"levels": meaning}
-        bounds = [metadata.get(f"ref_{end}_score") for end in ("min", "max")]
-        known = all(isinstance(bound, int | float) for bound in bounds) and bounds[0] != bounds[1]
+        scores = [metadata.get(f"ref_{end}_score") for end in ("min", "max")]
+        bounds = [float(score) for score in scores if isinstance(score, int | float)]
+        known = len(bounds) == 2 and bounds[0] != bounds[1]
         self.spec = EnvSpec(
             name=f"minari/{metadata.get('dataset_id') or 'unnamed'}",
             observation_columns=foreign_columns(storage.observation_space),
             num_actions=int(actions.n),
             max_episode_steps=max(int(facts["total_steps"]) for facts in about),
             level_universe=max(self._levels) + 1,
-            return_bounds={"minari": (float(bounds[0]), float(bounds[1]))} if known else {},
+            return_bounds={"minari": (bounds[0], bounds[1])} if known else {},
         )
 
     def episodes(self) -> Iterator[Episode]:

@@ -157,7 +157,8 @@ def foreign_rows(space: spaces.Space[Any], rows: Any, name: str = "observation")
     return {name: np.asarray(rows).astype(column.dtype, copy=False).reshape(-1, *column.shape)}
 
 
-def _parts(space: spaces.Dict | spaces.Tuple) -> Iterable[tuple[str, spaces.Space[Any]]]:
+def _parts(space: spaces.Space[Any]) -> Iterable[tuple[str, spaces.Space[Any]]]:
+    assert isinstance(space, spaces.Dict | spaces.Tuple)
     parts: Mapping[Any, spaces.Space[Any]] = (
         space.spaces if isinstance(space, spaces.Dict) else dict(enumerate(space.spaces))
     )

@@ -127,7 +127,7 @@ def read_goals(path: Path | str) -> list[Goal]:
         UsageError: If a goal is broken; names file, goal and key.
         RunError: If the file is not whole JSON.
     """
-    goals = []
+    goals: list[Goal] = []
     for row in _rows(path, "goals"):
         with named(Path(path), f"goal {len(goals)}"):
             goals.append(goal_from_record(row))
@@ -142,8 +142,9 @@ def read_goal_texts(path: Path | str) -> list[str]:
         RunError: If the file is not whole JSON.
     """
     rows = list(stream_rows(path, "goals"))
-    texts = [row.get("instruction_text") if isinstance(row, dict) else row for row in rows]
-    if not texts or not all(isinstance(text, str) for text in texts):
+    found = [row.get("instruction_text") if isinstance(row, dict) else row for row in rows]
+    texts = [text for text in found if isinstance(text, str)]
+    if not texts or len(texts) < len(rows):
         raise UsageError(f"{path} is no list of instructions; write texts, or goals with 'instruction_text'.")
     return texts
 

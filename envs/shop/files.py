@@ -24,7 +24,7 @@ from envs.shop.entries import (
 from envs.shop.goal_order import SHUFFLE_SEED, hash_order, shuffled
 from envs.shop.goals import Goal, human_goals, synthetic_goals
 from envs.shop.load import load_catalogue
-from envs.shop.nouns import Nouns
+from envs.shop.nouns import Nouns, heuristic_nouns, spacy_tagger
 from envs.shop.prices import compat_caps, compat_prices, strict_cap
 from envs.shop.product import Product
 from envs.shop.rules import STRICT, ShopRules
@@ -46,6 +46,8 @@ class ShopFiles:
         goals: Ready goals in final order: a list, perhaps under the key ``goals``, or JSON lines.
         rankings: Recorded searches: query -> identifiers, or rows of ``query`` and ``asins``; used instead of searching
             for the queries they hold.
+        tagger: spaCy model that tags the nouns of titles which neither their product nor `nouns` knows, as the original
+            does; None decides by a word list.
         load_seed: Draws prices and price caps under `ShopRules.sampled_prices`; None takes the price file's own
             ``load_seed``, or 0.
     """
@@ -57,6 +59,7 @@ class ShopFiles:
     nouns: str | None = None
     goals: str | None = None
     rankings: str | None = None
+    tagger: str | None = None
     load_seed: int | None = None
 
 
@@ -94,7 +97,8 @@ def open_shop(files: ShopFiles, rules: ShopRules = STRICT, *, with_goals: bool =
     search: SearchBackend = LazySearch(shelf.catalogue, cached=cached)
     if files.rankings:
         search = RecordedSearch(read_rankings(files.rankings), shelf.find, search)
-    nouns = Nouns(read_nouns(files.nouns) if files.nouns else {})
+    tagger = spacy_tagger(files.tagger) if files.tagger else heuristic_nouns
+    nouns = Nouns(read_nouns(files.nouns) if files.nouns else {}, tagger)
     return Shop(products=shelf, goals=goals, search=search, nouns=nouns, prices=prices, rules=rules)
 
 

@@ -16,10 +16,9 @@ import numpy.typing as npt
 
 from envs.errors import RunError, UsageError, unknown_name
 from envs.shop.analysis import Analyzer
+from envs.shop.index import K1, B, index_arrays
 from envs.shop.product import Product
 
-K1 = 0.9
-B = 0.4
 TOP = 50
 CACHED_QUERIES = 1 << 14
 INDEX_VERSION = 1
@@ -75,26 +74,10 @@ class Bm25Search:
         Raises:
             UsageError: If no document holds a term.
         """
-        analyzer = Analyzer()
-        columns: dict[str, int] = {}
-        rows = [[columns.setdefault(term, len(columns)) for term in analyzer.terms(text)] for text in documents]
-        if not columns:
-            raise UsageError("There is nothing to search: no document holds a word. Give at least one product.")
-        model = _model()
-        model.index((rows, columns), create_empty_token=False, show_progress=False)
-        arrays = {name: model.scores[name] for name in ("data", "indices", "indptr")}
-        arrays["terms"] = np.frombuffer("\n".join(columns).encode(), dtype=np.uint8)
-        arrays["num_documents"] = np.array([len(rows)])
-        return cls(arrays)
+        return cls(index_arrays(documents))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Everything the index consists of, as one-dimensional arrays.
-
-        Returns:
-            ``data`` float64 and ``indices`` int32 ``[pairs]``: scores by term and the documents they belong to;
-            ``indptr`` ``[terms + 1]``: where each term starts; ``terms`` uint8: their UTF-8 text, one a line;
-            ``num_documents`` ``[1]``.
-        """
+        """Everything the index consists of, as `envs.shop.index.index_arrays` describes it."""
         return dict(self._arrays)
 
     def scores(self, query: str) -> npt.NDArray[np.float64]:

@@ -11,6 +11,7 @@ from typing import overload
 
 from envs.cache import LeastRecentlyUsed
 from envs.errors import RunError
+from envs.shifts import LEVEL_UNIVERSE
 from envs.shop.cache import cached_catalogue, cached_search, content_key
 from envs.shop.catalogue import Catalogue
 from envs.shop.goals import Goal
@@ -21,7 +22,6 @@ from envs.shop.shelf import Shelf, StrictPrices
 from envs.shop.shop import Shop
 from envs.shop.world.config import WORLDS, WorldConfig
 from envs.shop.world.goals import World, world
-from envs.shop.world.roles import LEVEL_UNIVERSE
 
 KEPT_SHOPS = 4
 _CACHED_GOALS = 4096

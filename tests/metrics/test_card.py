@@ -69,7 +69,7 @@ def test_counts_are_those_of_a_slow_count(tmp_path: Path) -> None:
         assert by_source[source]["episodes"] == len(mine)
         assert by_source[source]["transitions"] == sum(map(len, mine))
         assert by_source[source]["mean_return"] == pytest.approx(np.mean([e.episode_return for e in mine]))
-    assert card["metrics"]["score"] == pytest.approx(np.mean([e.metrics["score"] for e in episodes]))
+    assert card["metrics"]["score"]["mean"] == pytest.approx(np.mean([e.metrics["score"] for e in episodes]))
     assert card["ends"] == {"terminated": len(episodes), "truncated": 0}
     assert json.loads(json.dumps(card, allow_nan=False)) == card
 

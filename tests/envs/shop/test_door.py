@@ -144,6 +144,15 @@ def test_broken_lines_get_an_error_and_change_nothing(line: Any) -> None:
     assert second == first
 
 
+def test_the_door_draws_no_goal() -> None:
+    """The original never draws goal 0; whoever names it gets it, under every preset."""
+    for rules in (COMPAT, STRICT):
+        shop = small_shop(rules)
+        first, none = ask(player(Session(shop, "url")), {"reset": 0}, {"reset": None})
+        assert first["observation"] == "http://127.0.0.1:3000/0"
+        assert "whole number" in none["error"]
+
+
 def test_actions_before_the_first_reset_and_blank_lines() -> None:
     (answer,) = ask(player(Session(small_shop())), b"\n", {"action": "search[tea]"}, b"   \n")
     assert "reset" in answer["error"]

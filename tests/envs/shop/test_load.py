@@ -321,18 +321,23 @@ def test_broken_entries_name_file_product_and_key(tmp_path: Path, read: Any, con
 LOAD_AND_MEASURE = """
 import resource, sys
 from pathlib import Path
+from envs.shop.files import ShopFiles, open_shop
 from envs.shop.load import load_catalogue
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-small, large, cache = map(Path, sys.argv[1:])
-load_catalogue(small, cached=True, directory=cache)
+small, large, cache = map(Path, sys.argv[1:4])
+def products(file):
+    if sys.argv[4] == "shop":
+        return open_shop(ShopFiles(products=str(file)), with_goals=False).products
+    return load_catalogue(file, cached=True, directory=cache).catalogue
+products(small)
 before = peak()
-catalogue, report = load_catalogue(large, cached=True, directory=cache)
-print(peak() - before, len(catalogue))
+print(len(products(large)), peak() - before)
 """
 
 
-def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["catalogue", "shop"])
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, what: str) -> None:
     count = 3000
     with (tmp_path / "large.json").open("w") as file:
         for number in range(count):
@@ -342,8 +347,9 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     small = write(tmp_path / "small.json", [record(1)])
     size = (tmp_path / "large.json").stat().st_size
     command = [sys.executable, "-c", LOAD_AND_MEASURE, str(small), str(tmp_path / "large.json"), str(tmp_path / "c")]
+    command.append(what)
     out = subprocess.run(command, check=True, capture_output=True, text=True)
-    grown, products = map(int, out.stdout.split())
+    products, grown = map(int, out.stdout.split())
     assert size > 50_000_000
     assert products == count
     assert grown < 0.5 * size
