@@ -95,7 +95,8 @@ def local_checkpoint(path: Path | str) -> Path:
     sizes = {str(entry["name"]).rsplit("/", 1)[-1]: int(entry["size"]) for entry in listed}
     marks = sorted([name, size] for name, size in sizes.items()), _state(listed)
     key = hashlib.blake2b(json.dumps([found, marks]).encode(), digest_size=16).hexdigest()
-    place = _cache("checkpoints") / key
+    # As in a run directory, because what is made of a checkpoint goes beside it.
+    place = _cache(f"runs/{key}/checkpoints") / _plain(found.rsplit("/", 1)[-1], found)
     with only_builder(place):
         if not place.exists():
             _download(files, found, place, sizes, None)

@@ -187,6 +187,8 @@ def test_checkpoints_and_runs_are_found(request: pytest.FixtureRequest, tmp_path
     for place in (url, f"{url}/checkpoints/best"):
         found = checkpoint_of(Path(place))
         assert (found / "model.safetensors").read_text() == "weights"
+        assert (found.name, found.parent.name) == ("best", "checkpoints")
+        assert found.parent.parent.parent == (tmp_path / "cache" / "runs")
     fsspec.filesystem(kind).pipe_file(f"{url}/checkpoints/best/model.safetensors", b"retrained")
     assert (checkpoint_of(Path(url)) / "model.safetensors").read_text() == "retrained"
     with pytest.raises(UsageError, match="no checkpoint at"):
