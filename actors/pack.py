@@ -15,6 +15,7 @@ from data.pack.layout import FRAMES
 from data.pack.packed import Packed
 from data.pack.patches import Patch
 from data.pack.write import FRAME_LEVEL, PackReport, pack_actions, pack_frames
+from data.remote import local_file
 from data.store import Store
 from data.writer import DatasetWriter
 from envs.errors import RunError, UsageError
@@ -53,7 +54,7 @@ def pack(
         UsageError: If the file exists, or actions do not determine this dataset's frames.
         RunError: If the dataset is damaged or the file cannot be written; nothing is left behind.
     """
-    store = Store(Path(directory).absolute())
+    store = Store(Path(directory))
     if frames:
         return pack_frames(store, file, half=half, level=level, advance=advance)
     _refuse_labels(store)
@@ -110,7 +111,7 @@ def unpack(file: Path, out: Path, *, workers: Workers | None = None, advance: Ad
         UsageError: If it is no packed dataset, or `out` exists, or its environment is unknown or another one here.
         RunError: If it is damaged, the disk is too small, or episodes come out otherwise; nothing is left behind.
     """
-    with Packed(file) as packed:
+    with Packed(local_file(file)) as packed:
         if packed.kind != FRAMES:
             check_environment(packed.env)
         check_disk_space(out, packed.unpacked_bytes)
@@ -167,7 +168,7 @@ def audit(directory: Path, *, workers: Workers | None = None, advance: Advance |
         RunError: If the dataset is damaged.
     """
     comparison = Comparison()
-    for comparison, _ in compare_all(Store(Path(directory).absolute()), workers or Workers(), advance):  # noqa: B007
+    for comparison, _ in compare_all(Store(Path(directory)), workers or Workers(), advance):  # noqa: B007
         pass
     counts = ("num_episodes", "num_same_episodes", "num_rows", "num_same_rows", "num_other_ends")
     return {

@@ -40,11 +40,12 @@ def run_pack(args: argparse.Namespace) -> dict[str, Any]:
     """Write the file; the result says how large it is."""
     from actors.pack import pack
     from data.files import format_bytes
+    from data.remote import local_dataset
     from data.store import read_manifest
 
     if not 1 <= args.level <= 19:
         raise UsageError(f"--level is {args.level}; allowed: 1 (fast) to 19 (small).")
-    info = read_manifest(args.directory.absolute())
+    info = read_manifest(local_dataset(args.directory))
     with Progress("pack", info.num_transitions, "transitions") as progress:
         report = pack(
             args.directory,
@@ -87,8 +88,9 @@ def run_unpack(args: argparse.Namespace) -> dict[str, Any]:
     from actors.pack import unpack
     from data.files import format_bytes
     from data.pack.packed import Packed
+    from data.remote import local_file
 
-    with Packed(args.file) as packed:
+    with Packed(local_file(args.file)) as packed:
         total, size = packed.num_transitions, packed.unpacked_bytes
     say(f"Unpack {total:,} transitions of {packed.env.name} from {packed.kind}, about {format_bytes(size)}")
     started_s = time.monotonic()
@@ -116,9 +118,10 @@ def add_audit_arguments(parser: argparse.ArgumentParser) -> None:
 def run_audit(args: argparse.Namespace) -> dict[str, Any]:
     """Say how much of a dataset is rendered as it was recorded; the exit code is 1 if an episode is not."""
     from actors.pack import audit
+    from data.remote import local_dataset
     from data.store import read_manifest
 
-    info = read_manifest(args.directory.absolute())
+    info = read_manifest(local_dataset(args.directory))
     with Progress("audit", info.num_transitions, "transitions") as progress:
         values = audit(args.directory, workers=workers_of(args), advance=progress.update)
     same, total = values["num_same_episodes"], values["num_episodes"]

@@ -15,6 +15,7 @@ from actors.policy import Policy, RandomPolicy
 from actors.rollout import Job, RecordOptions, is_privileged, play
 from actors.shop_agents import SHOP_AGENTS
 from data.episode import Episode
+from data.remote import local_checkpoint
 from envs.errors import UsageError, unknown_name
 from envs.overrides import read_literal
 from envs.registry import make_spec, make_vec
@@ -145,11 +146,12 @@ def _loader(name: str) -> Callable[[str], Policy]:
 
 
 def checkpoint_of(path: Path) -> Path:
-    """The checkpoint that a path means: itself, or a run directory's best one.
+    """The checkpoint that a path means: itself, or a run directory's best one; a remote one is copied here first.
 
     Raises:
         UsageError: If there is none.
     """
+    path = local_checkpoint(path)
     for candidate in (path, path / "checkpoints" / "best", path / "checkpoints" / "last"):
         if (candidate / "policy.json").exists():
             return candidate.resolve()

@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "pack": Subcommand("actors.pack_commands", "write a dataset as one file: its actions, or frames", "_pack"),
     "unpack": Subcommand("actors.pack_commands", "make a packed dataset again and prove its fingerprint", "_unpack"),
     "audit": Subcommand("actors.pack_commands", "play levels and actions again, compare with what is stored", "_audit"),
+    "push": Subcommand("data.push", "copy a dataset, checkpoint or packed file to a bucket"),
     "import": Subcommand("data.interop.commands", "make a dataset from files of another format", "_import"),
     "export": Subcommand("data.interop.commands", "write a dataset in another format", "_export"),
 }

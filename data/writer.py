@@ -20,6 +20,7 @@ from data.episode_table import EpisodeTable
 from data.files import atomic_write_json, disk_errors, rename_directory
 from data.journal import JOURNAL, Journal, claim_interrupted, read_journal
 from data.partial import ColumnFile, ColumnFiles
+from data.remote import new_place
 from data.schema import (
     EPISODES,
     MANIFEST,
@@ -70,10 +71,10 @@ class DatasetWriter:
             commit_every_s: How much work an interruption may cost, in seconds.
 
         Raises:
-            UsageError: If the directory exists, the provenance is not JSON, or something else was interrupted here.
+            UsageError: If the path exists or is remote, the provenance is not JSON, or other work was interrupted here.
             RunError: If the disk is full or not writable, or what was left is damaged.
         """
-        self.path = Path(path).absolute()
+        self.path = new_place(path)
         self.env = env
         self._finished: Dataset | None = None
         self._header = {"provenance": json_object(provenance), "license": license}
