@@ -25,6 +25,7 @@ from trainers.config import NetworkConfig
 from trainers.fragment import Act, Floats, Fragment, Rows
 from trainers.online_parts import build_learner, build_streams
 from trainers.playing import ActorCriticPlayer
+from trainers.precision import place
 from trainers.process_streams import ProcessStreams
 from trainers.streams import LocalStreams
 
@@ -232,3 +233,20 @@ def test_closing_in_the_middle_of_a_fragment_does_not_wait_for_its_end(num_env_p
     streams.close()
     assert time.monotonic() - started < 10
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("streams")]
+
+
+@pytest.mark.parametrize("encoder", ["small", "impala"])
+def test_a_player_with_cast_weights_says_exactly_what_the_network_says(encoder: str) -> None:
+    spec = make_spec("procgen/coinrun")
+    module = build_actor_critic(spec, NetworkConfig(encoder=encoder, hidden_size=32), 0)
+    player = ActorCriticPlayer(
+        build_actor_critic(spec, NetworkConfig(encoder=encoder, hidden_size=32), 1), "cpu", "bfloat16"
+    )
+    player.take(module)
+    image = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits, values = place(module, "cpu")({"image": torch.from_numpy(image)})
+    log_probs, own_values = player({"image": image})
+    np.testing.assert_array_equal(log_probs, torch.log_softmax(logits, dim=1).numpy())
+    np.testing.assert_array_equal(own_values, values.numpy())
+    assert player.module.policy.encoder.linear.weight.dtype == torch.bfloat16
