@@ -1,4 +1,4 @@
-"""Record golden losses anew, after a change that is meant to move them: ``python -m tests.golden.record [NAME ...]``."""
+"""Record golden losses anew, after a change that is meant to move them: ``python -m tests.golden.record [NAME]``."""
 
 from __future__ import annotations
 

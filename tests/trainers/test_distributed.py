@@ -16,9 +16,11 @@ import torch.multiprocessing
 
 from envs.errors import RunError, UsageError
 from metrics.history import read_history, series
-from tests.trainers.helpers import final_parameters, grid_experiment, two_rank_worker
+from tests.trainers.algorithms_helpers import algorithm_config
+from tests.trainers.helpers import final_parameters, grid_experiment, two_rank_worker, two_rank_worker_of_several
+from trainers.algorithms import ALGORITHMS
 from trainers.checkpoint import load_policy
-from trainers.config import ExperimentConfig
+from trainers.config import AugmentationConfig, ExperimentConfig
 from trainers.launch import preflight, run_inline
 from trainers.launch_ray import explain, run_distributed
 from trainers.loop import DivergedError
@@ -47,6 +49,32 @@ def test_two_ranks_with_half_the_batch_are_one_rank_with_the_whole(grid_data: Pa
     assert_same_losses(tmp_path / "one", tmp_path / "two", rtol=1e-4)
     names = [{name for row in read_history(tmp_path / run / "metrics.jsonl") for name in row} for run in ("one", "two")]
     assert names[0] == names[1], "every evaluation metric is there, though each rank plays half the levels"
+
+
+def experiments(grid_data: Path) -> dict[str, ExperimentConfig]:
+    """Every algorithm, with what else happens between ranks: accumulation, changed images, averages, ensembles."""
+    changes: dict[str, dict[str, Any]] = {
+        "bc": {"augmentation": AugmentationConfig(shift=2, cutout=3)},
+        "bcq": {"accumulation_steps": 2},
+        "cql": {"average": "ema", "average_decay": 0.8},
+        "iql": {"augmentation": AugmentationConfig(shift=2, consistency=0.5), "max_grad_norm": 0.5},
+    }
+    plain = {name: grid_experiment(grid_data, learner_steps=8, **changes.get(name, {})) for name in ALGORITHMS}
+    plain = {name: dataclasses.replace(e, algorithm=algorithm_config(name)) for name, e in plain.items()}
+    ensemble = dataclasses.replace(plain["cql"], algorithm=algorithm_config("cql", members=2))
+    return {**plain, "ensemble": ensemble}
+
+
+def test_two_ranks_are_one_rank_for_every_algorithm(grid_data: Path, tmp_path: Path) -> None:
+    configs = experiments(grid_data)
+    rendezvous = f"file://{tmp_path / 'rendezvous'}"
+    arguments = (rendezvous, configs, tmp_path / "two")
+    torch.multiprocessing.spawn(two_rank_worker_of_several, arguments, nprocs=2)
+    for name, config in configs.items():
+        one = run_inline(config, tmp_path / "one" / name, evaluate=lambda policy, step: {})
+        assert_close(one.last, tmp_path / "two" / name / "checkpoints" / "last")
+        if one.averaged:
+            assert_close(one.averaged, tmp_path / "two" / name / "checkpoints" / "averaged")
 
 
 @pytest.mark.parametrize(
