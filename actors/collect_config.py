@@ -27,7 +27,7 @@ class CollectConfig:
     env: str
     source: str
     """``"random"``, an expert such as ``"maze-search"`` or ``"archive-search"``, a policy that comes with the package
-    such as ``"ppo/coinrun"``, or a checkpoint's path."""
+    such as ``"ppo:coinrun"``, or a checkpoint's path."""
     options: dict[str, Option] = field(default_factory=dict)
     """Settings of the source, for example ``noise`` and ``relabel``; see `actors.sources.SourceSpec`."""
     mix: dict[str, float] = field(default_factory=dict)
