@@ -105,7 +105,8 @@ def settings_of(config: CollectConfig) -> dict[str, Any]:
 
 def estimate_bytes(config: CollectConfig) -> int:
     """About how large the dataset will be, from the size of its observations."""
-    transitions = max(config.min_transitions, len(config.level_set) * _GUESSED_LENGTH)
+    one_round = len(config.level_set) * _GUESSED_LENGTH if config.whole_rounds else 0
+    transitions = max(config.min_transitions, one_round)
     return int(transitions * row_bytes(make_spec(config.env)))
 
 

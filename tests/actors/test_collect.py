@@ -209,6 +209,7 @@ def test_more_levels_than_transitions_can_visit(tmp_path: Path) -> None:
     assert 600 <= len(dataset) < 600 + make_spec("grid/default").max_episode_steps
     assert dataset.num_episodes == len(dataset.levels)
     assert dataset.levels.max() > 2_500, "levels are not spread over the range"
+    assert estimate_bytes(config) < 2 * dataset.info.num_bytes
     fewer = collect(dataclasses.replace(config, num_levels=20), tmp_path / "fewer")
     assert len(fewer.levels) == 20
     assert Counter(fewer.episodes["level"].tolist()).most_common()[0][1] > 1
