@@ -7,11 +7,7 @@ then a function of (level, actions) alone, frame by frame, whoever plays in the 
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import platform
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,18 +16,39 @@ import numpy.typing as npt
 
 from envs.cache import LeastRecentlyUsed
 from envs.errors import UsageError
+from envs.procgen_engine import (
+    MAX_STATE_BYTES,
+    LevelMaker,
+    engine_class,
+    initial_state,
+    native_engine,
+    state_header_bytes,
+    whole_level,
+    without_level_generator,
+)
+from envs.procgen_state import PlannerState
 from envs.procgen_tables import ACTION_NAMES, FRAME_SHAPE, GAMES, NUM_LEVELS, return_bounds
 from envs.spec import ColumnSpec, EnvSpec
 from envs.vector import Actions, LevelVectorEnv, Mask, Observations, Transition
 
+__all__ = [
+    "MODES",
+    "ProcgenVectorEnv",
+    "engine_class",
+    "entries",
+    "initial_state",
+    "make_spec",
+    "native_engine",
+    "spec_name",
+    "whole_level",
+    "without_level_generator",
+]
+
 MODES = ("easy", "hard")
 CACHE_BYTES = 128 * 2**20
-"""Default bound on saved initial states: about 6,000 levels of 14 to 32 kB."""
+"""Default bound on saved initial states: about 10,000 levels of 8 to 26 kB."""
 
-_MAX_STATE_BYTES = 2**20  # the engine's own bound
 _COUNTER_BYTES = 8
-_NUM_OPTION_INTS = 13  # follow the game's name: the same in all states of one game and mode
-_NUM_LEADING_INTS = 17  # the options, the level range and more, up to the level generator
 _Frames = npt.NDArray[np.uint8]
 
 
@@ -86,12 +103,13 @@ class ProcgenVectorEnv(LevelVectorEnv):
         super().__init__(make_spec(game, mode), num_envs)
         self._game, self._mode = game, mode
         self._engine = native_engine(game, mode, num_envs, num_threads=num_threads)
-        self._initial_states = LeastRecentlyUsed(partial(initial_state, game, mode), cache_bytes, len)
+        self._initial_states = LeastRecentlyUsed(self._make_state, cache_bytes, len)
+        self._maker: LevelMaker | None = None
         self._frames: _Frames = self._engine.observe()[1]["rgb"]
         self._frames_are_stale = False
         self._copies = True
-        self._buffer = self._engine._ffi.new(f"char[{_MAX_STATE_BYTES}]")
-        self._state_header = self._read_state(0)[: 8 + len(game) + 4 * _NUM_OPTION_INTS]
+        self._buffer = self._engine._ffi.new(f"char[{MAX_STATE_BYTES}]")
+        self._state_header = self._read_state(0)[: state_header_bytes(game)]
 
     def set_copy(self, copy: bool) -> bool:
         """Without copies the frames returned are the engine's own memory."""
@@ -109,6 +127,10 @@ class ProcgenVectorEnv(LevelVectorEnv):
             self._frames[slots] = self._engine._ob["rgb"][slots]
         else:
             self._frames_are_stale = True
+
+    def _make_state(self, level: int) -> bytes:
+        self._maker = self._maker or LevelMaker(self._game, self._mode)
+        return PlannerState(self._maker.state(level)).packed()
 
     def _advance(self, actions: Actions, active: Mask) -> Transition:
         self._refresh_frames()
@@ -161,7 +183,7 @@ class ProcgenVectorEnv(LevelVectorEnv):
         self._frames_are_stale = True
 
     def _read_state(self, index: int) -> bytes:
-        length = self._engine.call_c_func("get_state", index, self._buffer, _MAX_STATE_BYTES)
+        length = self._engine.call_c_func("get_state", index, self._buffer, MAX_STATE_BYTES)
         return bytes(self._engine._ffi.buffer(self._buffer, length))
 
     def first_looks(self, levels: npt.NDArray[np.int64]) -> list[bytes]:
@@ -169,89 +191,7 @@ class ProcgenVectorEnv(LevelVectorEnv):
         return [whole_level(self._game, self._mode, int(level)).tobytes() for level in levels]
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Free the engine."""
+        """Free the engines."""
         self._engine.close()
-
-
-def initial_state(game: str, mode: str, level: int) -> bytes:
-    """The state of a fresh engine that knows only this level (0.5 to 1.5 ms)."""
-    engine = native_engine(game, mode, 1, start_level=level, num_levels=1)
-    try:
-        engine.observe()
-        return without_level_generator(engine.get_state()[0])
-    finally:
-        engine.close()
-
-
-def without_level_generator(state: bytes) -> bytes:
-    """A saved state with the text of one random generator emptied: 6.7 kB less and a quarter faster to restore.
-
-    That generator only draws the next level, in a slot that is reset before it plays on. The generator of the game
-    itself follows and stays. A state that is not laid out as expected is returned as it is.
-    """
-    name_length = int.from_bytes(state[4:8], "little")
-    start = 8 + name_length + 4 * _NUM_LEADING_INTS + 4
-    length = int.from_bytes(state[start : start + 4], "little")
-    text = state[start + 4 : start + 4 + length]
-    if len(text) != length or not text.replace(b" ", b"").isdigit():
-        return state
-    return state[:start] + bytes(4) + state[start + 4 + length :]
-
-
-def whole_level(game: str, mode: str, level: int) -> _Frames:
-    """The first frame [64, 64, 3] with the camera on the whole level instead of the player."""
-    engine = native_engine(game, mode, 1, start_level=level, num_levels=1, center_agent=False)
-    try:
-        frame: _Frames = engine.observe()[1]["rgb"][0]
-        return frame
-    finally:
-        engine.close()
-
-
-def native_engine(game: str, mode: str, num: int, **options: Any) -> Any:
-    """The unwrapped gym3 environment, its own random level choice seeded, without threads unless `options` say so.
-
-    Raises:
-        UsageError: Where Procgen cannot run on this machine.
-    """
-    return engine_class()(
-        num=num,
-        env_name=game,
-        distribution_mode=mode,
-        **{"num_threads": 0, "rand_seed": 0, **options},
-    )
-
-
-def engine_class() -> Any:
-    """Procgen's gym3 class, imported without `gym`'s banner.
-
-    Raises:
-        UsageError: Where Procgen cannot run on this machine.
-    """
-    if not (sys.platform == "linux" and platform.machine() == "x86_64"):
-        raise UsageError(
-            f"Procgen runs on Linux x86-64 only; this machine is {sys.platform} {platform.machine()}. "
-            "Use 'grid/default' here, or run on a Linux machine."
-        )
-    try:
-        with _without_gym_banner():
-            from procgen import ProcgenGym3Env
-    except ImportError as error:
-        raise UsageError(f"Procgen cannot be imported ({error}). Install it: pip install procgen-mirror.") from error
-    return ProcgenGym3Env
-
-
-@contextlib.contextmanager
-def _without_gym_banner() -> Iterator[None]:
-    """Procgen imports `gym`, which prints a notice looked up by version; an empty table has none to print."""
-    try:
-        table = importlib.import_module("gym_notices.notices").notices
-    except ImportError:
-        yield
-        return
-    saved = dict(table)
-    table.clear()
-    try:
-        yield
-    finally:
-        table.update(saved)
+        if self._maker is not None:
+            self._maker.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from envs.procgen import without_level_generator
+from envs.procgen_engine import without_level_generator
 
 VX, VY, ROTATION, HEALTH = 2, 3, 13, 26
 """Columns of `PlannerState.entities` after x and y; `TYPE` is the integer among them."""
