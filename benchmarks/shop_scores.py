@@ -91,18 +91,21 @@ def open_folder(plan: Plan) -> None:
     atomic_write_json(path, wanted)
 
 
-def players(plan: Plan, shift: str) -> Iterator[Player]:
-    """Every policy of a shift, trained where it must be."""
+def players(plan: Plan, shift: str, *, train: bool = True) -> Iterator[Player]:
+    """Every policy of a shift; those that are not trained yet are trained, or left out."""
     env = find_shift(shift).env(Role.TRAIN.value)
     levels = training_levels(shift, env, plan.instructions)
     for agent in AGENTS:
         yield Player(shift, agent, agent, levels)
     for seed in plan.seeds:
         experiment = experiment_of(plan, levels, seed)
+        run_dir = plan.out / "runs" / f"{levels.fingerprint}-seed-{seed}"
+        trained = (run_dir / "result.json").exists()
+        if not train and not trained:
+            continue
         record(plan, experiment, levels)
         data = open_training_data(experiment)
-        run_dir = plan.out / "runs" / f"{levels.fingerprint}-seed-{seed}"
-        if not (run_dir / "result.json").exists():
+        if not trained:
             say(f"{shift}: BC on {len(data.levels)} instructions, seed {seed}")
             run_inline(experiment, run_dir)
         last = (run_dir / "checkpoints" / "last").resolve()
@@ -181,8 +184,8 @@ def fingerprint(plan: Plan, protocol: EvaluationProtocol) -> str:
 
 def cell(table: EvaluationTable, shift: str, agent: str, mode: ActionMode, role: Role, metric: str) -> str:
     """Percent with a 95 % interval over levels and, where there are several, train seeds."""
-    rows = table.where(protocol=shift, agent=agent)
-    if role.value not in rows.roles:
+    rows = table.where(protocol=shift, agent=agent, role=role.value, mode=mode)
+    if not len(rows):
         return "—"
     scores = rows.scores(role, mode, metric=metric)
     rng = rng_for("shop scores", shift, agent, mode, role.value, metric)
@@ -218,6 +221,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--out", type=Path, default=Path("runs/shop-scores"), metavar="DIR", help="everything lies here"
     )
     parser.add_argument("--shifts", default=",".join(SHOPS), help="which, joined by commas (default: all nine)")
+    parser.add_argument("--no-training", action="store_true", help="leave out what is not trained yet")
     parser.add_argument("--test", metavar="REASON", help="read the sealed test levels, too")
     for field in ("levels", "instructions", "transitions", "learner_steps"):
         default = getattr(Plan, field)
@@ -226,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = Plan(args.out, args.levels, (0, 1), args.instructions, args.transitions, args.learner_steps)
     shifts = args.shifts.split(",")
     open_folder(plan)
-    everyone = [player for shift in shifts for player in players(plan, shift)]
+    everyone = [player for shift in shifts for player in players(plan, shift, train=not args.no_training)]
     tables = [play(plan, player, test=None) for player in everyone]
     if args.test:
         tables += [play(plan, player, test=args.test) for player in everyone]
