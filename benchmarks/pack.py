@@ -101,7 +101,7 @@ def measure(game: str, source: str, transitions: int, num_envs: int, repeats: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--transitions", type=int, default=20_000, help="recorded of each game")
+    parser.add_argument("--transitions", type=int, default=40_000, help="recorded of each game")
     parser.add_argument("--num-envs", type=int, default=32, help="slots")
     parser.add_argument("--repeats", type=int, default=5, help="pairs of runs of each game")
     parser.add_argument("--games", nargs="+", default=list(GAMES), choices=list(GAMES))
