@@ -16,7 +16,9 @@ from pathlib import Path
 
 from actors.collect import CollectConfig, collect
 from actors.evaluate import evaluate
+from data.files import atomic_write_json
 from envs.console import say
+from envs.errors import UsageError
 from envs.registry import find_shift, make_spec, shift_names
 from envs.seeding import rng_for
 from envs.spec import LevelSet
@@ -41,7 +43,7 @@ class Plan:
     """How large everything is."""
 
     out: Path
-    levels: int = 300
+    levels: int = 200
     """Of each role of each shift."""
     seeds: tuple[int, ...] = (0, 1)
     instructions: int = 1500
@@ -72,6 +74,21 @@ class Player:
     def trained(self) -> bool:
         """Whether its action mode matters."""
         return self.name == BC
+
+
+def open_folder(plan: Plan) -> None:
+    """Begin a table, or go on with the same one.
+
+    Raises:
+        UsageError: If the folder holds a table of another size.
+    """
+    plan.out.mkdir(parents=True, exist_ok=True)
+    path = plan.out / "plan.json"
+    wanted = {name: value for name, value in dataclasses.asdict(plan).items() if name != "out"}
+    wanted["seeds"] = list(plan.seeds)
+    if path.exists() and (found := json.loads(path.read_text())) != wanted:
+        raise UsageError(f"{plan.out} holds scores made with {found}, not with {wanted}; choose another --out.")
+    atomic_write_json(path, wanted)
 
 
 def players(plan: Plan, shift: str) -> Iterator[Player]:
@@ -208,6 +225,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     plan = Plan(args.out, args.levels, (0, 1), args.instructions, args.transitions, args.learner_steps)
     shifts = args.shifts.split(",")
+    open_folder(plan)
     everyone = [player for shift in shifts for player in players(plan, shift)]
     tables = [play(plan, player, test=None) for player in everyone]
     if args.test:

@@ -226,6 +226,12 @@ class Dataset:
             successor_known=known if successors else None,
         )
 
+    def steps(self, name: str) -> npt.NDArray[Any]:
+        """One number per transition [N]: ``actions``, ``rewards`` or ``behavior_logp``."""
+        position = np.repeat(np.arange(self.num_episodes), self._view["length"])
+        within = np.arange(len(self)) - self._starts[position]
+        return self._steps(name, self._view["store"][position], self._view["first_step"][position] + within)
+
     def episode(self, position: int) -> Episode:
         """Copy one episode of the view out of the dataset, 0 <= position < num_episodes."""
         record = self._view[check_positions([position], self.num_episodes)[0]]

@@ -7,6 +7,7 @@ recorded levels with one value of a tag. What came of it is recorded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -65,6 +66,10 @@ class Mixture:
     episode_order: EpisodeOrder = "stratified"
     """Which episodes fill the budget. "random": any; "stratified": one of each level, then a second of each, ...;
     "best_first": the highest returns, ties stratified."""
+    best_fraction: float = 1.0
+    """Only this share of each source's episodes may be used, those with the highest returns; ties stratified."""
+    best_of: Literal["all", "level"] = "all"
+    """Whether the best share is taken of a source's episodes together, or of those of each level."""
     seed: int = 0
     """Chooses among episodes that the order holds equal."""
 
@@ -77,6 +82,8 @@ class Mixture:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"The mixture's {name} is {value}; it must be at least 1.")
+        if not 0 < self.best_fraction <= 1:
+            raise UsageError(f"The mixture's best_fraction is {self.best_fraction}; it must be above 0 and at most 1.")
         if self.repetition_cap is not None and self.repetition_cap < 1:
             raise UsageError(f"The mixture's repetition_cap is {self.repetition_cap}; it must be at least 1.")
 
@@ -96,7 +103,7 @@ class Mixture:
         levels = self._levels({name: sources[name] for name in names})
         if self.strata is not None:  # few levels may leave nothing to a light stratum
             names = [name for name in names if levels[name]]
-        ordered = {name: self._ordered(sources[name].select(levels[name])) for name in names}
+        ordered = {name: self._ordered(self._best(sources[name].select(levels[name]))) for name in names}
         budgets = self._budgets({name: len(view) for name, view in ordered.items()})
         views = {name: ordered[name].select(max_transitions=budget) for name, budget in budgets.items() if budget}
         return _realised(views, self._realised_weights(views), self.strata)
@@ -145,17 +152,31 @@ class Mixture:
         allowed = set(self.levels)
         return [level for level in recorded if level in allowed]
 
+    def _best(self, view: Dataset) -> Dataset:
+        """The best share of the episodes, rounded up; of each level at least one where levels are kept apart."""
+        if self.best_fraction == 1:
+            return view
+        order = self._order(view, "best_first")
+        if self.best_of == "all":
+            return view.select(episodes=order[: math.ceil(self.best_fraction * len(order))])
+        levels = view.episodes["level"][order]
+        _, which, counts = np.unique(levels, return_inverse=True, return_counts=True)
+        return view.select(episodes=order[rank_within(levels) < np.ceil(self.best_fraction * counts)[which]])
+
     def _ordered(self, view: Dataset) -> Dataset:
+        return view.select(episodes=self._order(view, self.episode_order))
+
+    def _order(self, view: Dataset, order: EpisodeOrder) -> npt.NDArray[np.int64]:
+        """Positions of the episodes in this order [E]."""
         episodes = view.episodes
         key = _episode_keys(episodes["checksum"], self.seed)
-        if self.episode_order == "random":
-            return view.select(episodes=np.argsort(key))
         by_key = np.argsort(key)
+        if order == "random":
+            return by_key
         turn = np.empty(len(key), dtype=np.int64)  # 0 for one episode of each level, 1 for a second one, ...
         turn[by_key] = rank_within(episodes["level"][by_key])
-        if self.episode_order == "stratified":
-            return view.select(episodes=np.lexsort([key, turn]))
-        return view.select(episodes=np.lexsort([key, turn, -episodes["return"].astype(np.float64)]))
+        keys = [key, turn] if order == "stratified" else [key, turn, -episodes["return"].astype(np.float64)]
+        return np.lexsort(keys)
 
     def _budgets(self, available: dict[str, int]) -> dict[str, int]:
         """Distinct transitions per source; what a source lacks of its share is given to the others."""

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from data.strata import apportion, group_by_tag
 from envs.errors import UsageError, unknown_name
+from envs.registry import make_spec
 from envs.spec import LevelSet
 from metrics.protocols import training_levels
 
@@ -85,7 +86,7 @@ def mixture_levels(protocol: str, env: str, tag: str, mixture: str, count: int) 
             return LevelSet.of(
                 env, sorted(level for value, quota in quotas.items() for level in _first(groups, value, quota))
             )
-        if scanned >= _MAX_SCANNED:
+        if scanned >= min(_MAX_SCANNED, make_spec(env).level_universe):
             value, quota = next(iter(missing.items()))
             raise UsageError(
                 f"The mixture {mixture!r} needs {quota} training levels with {tag}={value!r}; the first {scanned:,} of "
@@ -96,6 +97,7 @@ def mixture_levels(protocol: str, env: str, tag: str, mixture: str, count: int) 
 
 @lru_cache(maxsize=16)
 def _scan(protocol: str, env: str, tag: str, count: int) -> Mapping[str, list[int]]:
+    count = min(count, make_spec(env).level_universe)
     return group_by_tag(env, training_levels(protocol, env, count).levels, tag)
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from envs.seeding import rng_for
 from envs.spec import EnvSpec
 from trainers.config import NetworkConfig, Precision
+from trainers.device import to_device
 from trainers.fragment import Fragment, Rows
 from trainers.networks import PolicyNetwork, TensorObservations, build_policy_network
-from trainers.playing import to_device
 from trainers.ppo import PPOConfig, RewardScale, advantages, ppo_losses
 from trainers.precision import autocast, compile_errors, compiled, place
 

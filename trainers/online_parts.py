@@ -10,9 +10,10 @@ import torch
 from envs.errors import UsageError
 from envs.spec import EnvSpec
 from trainers.actor_critic import PPOLearner, build_actor_critic
+from trainers.device import DeviceFrames, pin
 from trainers.fragment import HostFrames, MakeFrames
 from trainers.online_config import OnlineConfig
-from trainers.playing import ActorCriticPlayer, DeviceFrames, PlayedHere, pin
+from trainers.playing import ActorCriticPlayer, PlayedHere
 from trainers.process_streams import ProcessStreams
 from trainers.streams import LocalStreams, Source, Streams
 

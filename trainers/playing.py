@@ -7,17 +7,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from envs.errors import RunError
-from envs.vector import Observations
+from trainers.actor_critic import ActorCritic
 from trainers.config import Precision
+from trainers.device import to_device
 from trainers.fragment import Floats, Fragment, Rows
-from trainers.networks import TensorObservations, collate
-from trainers.precision import autocast, compile_errors, compiled, place
+from trainers.precision import autocast, compile_errors, compiled, keep_cast, place
 from trainers.streams import Source
 
 
@@ -25,16 +22,17 @@ class ActorCriticPlayer:
     """What a stream calls at each step: observations to log-probabilities and values.
 
     Args:
-        module: An actor-critic that belongs to this player.
+        module: Belongs to this player.
         device: Where it computes.
         precision: Of the forward pass.
         compile: Whether the forward pass is compiled.
     """
 
     def __init__(
-        self, module: nn.Module, device: torch.device | str, precision: Precision, *, compile: bool = False
+        self, module: ActorCritic, device: torch.device | str, precision: Precision, *, compile: bool = False
     ) -> None:
         self.module = place(module, device)
+        keep_cast(self.module.policy.encoder, device, precision)
         self.device = torch.device(device)
         self.precision: Precision = precision
         self._forward: Callable[..., Any] = compiled(self.module) if compile else self.module
@@ -101,52 +99,3 @@ class PlayedHere:
     def _play(self, number: int) -> list[Fragment]:
         with self._player.queue():
             return self.source.collect(number)
-
-
-class DeviceFrames:
-    """Frames that are copied to the device once, as bytes, and stay there to be learned from."""
-
-    def __init__(self, device: torch.device, num_steps: int, num_envs: int) -> None:
-        self._device = device
-        self._shape = (num_steps, num_envs)
-        self._fixed: dict[str, Tensor] = {}  # [T, B, *shape]
-
-    def write(self, t: int, slots: slice, observations: Observations) -> Rows:
-        """See `trainers.fragment.Frames`."""
-        rows: Rows = {}
-        for name, column in observations.items():
-            assert not isinstance(column, tuple)  # refused by `check_columns`
-            source = torch.from_numpy(np.require(column, requirements=["C", "W"]))
-            if name not in self._fixed:
-                shape = (*self._shape, *source.shape[1:])
-                self._fixed[name] = torch.empty(shape, dtype=source.dtype, device=self._device)
-            rows[name] = self._fixed[name][t, slots]
-            # Does not block where the memory is pinned; the environments write to it only after the actions, which
-            # wait for this copy.
-            rows[name].copy_(source, non_blocking=True)
-        return rows
-
-    def columns(self) -> Rows:
-        """See `trainers.fragment.Frames`."""
-        return {name: column.flatten(0, 1) for name, column in self._fixed.items()}
-
-
-def pin(arrays: list[npt.NDArray[Any]]) -> None:
-    """Make existing memory page-locked, so that copies from it to a GPU do not block.
-
-    Raises:
-        RunError: If the driver refuses.
-    """
-    runtime: Any = torch.cuda.cudart()
-    for array in arrays:
-        if code := int(runtime.cudaHostRegister(array.ctypes.data, array.nbytes, 0)):
-            raise RunError(
-                f"The GPU's driver refuses to pin {array.nbytes} bytes (CUDA error {code}); try fewer num_envs."
-            )
-
-
-def to_device(rows: Rows, device: torch.device) -> TensorObservations:
-    """Rows as tensors on the device; those that are there already stay."""
-    host = {name: column for name, column in rows.items() if not isinstance(column, Tensor)}
-    there = {name: column.to(device) for name, column in rows.items() if isinstance(column, Tensor)}
-    return {**collate(host, device), **there}

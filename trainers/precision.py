@@ -33,9 +33,24 @@ def autocast(device: torch.device | str, precision: Precision = "auto") -> torch
         device: Where the forward pass runs.
         precision: "auto" is bfloat16 where it is native and float32 elsewhere.
     """
-    device = torch.device(device)
-    bfloat16 = precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(device))
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16)
+    enabled = uses_bfloat16(device, precision)
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def uses_bfloat16(device: torch.device | str, precision: Precision) -> bool:
+    """Whether `autocast` computes in bfloat16 there."""
+    return precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(device))
+
+
+def keep_cast(encoder: nn.Module, device: torch.device | str, precision: Precision) -> None:
+    """Store an image encoder's weights as autocast would cast them at every call; what it computes stays the same.
+
+    For a copy of a network that acts and never learns.
+    """
+    layers = [layer for layer in encoder.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    if uses_bfloat16(device, precision) and any(isinstance(layer, nn.Conv2d) for layer in layers):
+        for layer in layers:
+            layer.to(torch.bfloat16)
 
 
 def place(network: Module, device: torch.device | str) -> Module:

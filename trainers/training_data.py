@@ -111,4 +111,6 @@ def build_mixture(config: DataConfig, names: list[str]) -> Mixture:
         num_levels=config.num_levels,
         max_transitions=config.max_transitions,
         episode_order=config.episode_order,
+        best_fraction=config.best_fraction,
+        best_of=config.best_of,
     )

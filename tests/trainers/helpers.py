@@ -122,6 +122,18 @@ def without_perf(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if "/perf/" not in name} for row in history]
 
 
+def two_rank_worker_of_several(rank: int, rendezvous: str, configs: dict[str, ExperimentConfig], run_dir: Path) -> None:
+    """One of two processes that train one experiment after the other, without evaluations."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
+    try:
+        for name, config in configs.items():
+            context = WorkerContext(rank=rank, world_size=2)
+            train(config, NullReporter(), run_dir=run_dir / name, context=context, evaluate=lambda policy, step: {})
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def two_rank_worker(rank: int, rendezvous: str, config: ExperimentConfig, run_dir: Path) -> None:
     """One of two processes that train together over gloo, without Ray."""
     torch.set_num_threads(1)

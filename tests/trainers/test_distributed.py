@@ -22,9 +22,17 @@ from envs.registry import make_spec
 from envs.spec import LevelSet
 from metrics.history import read_history, series
 from metrics.table import summarize
-from tests.trainers.helpers import final_parameters, grid_experiment, two_rank_evaluation, two_rank_worker
+from tests.trainers.algorithms_helpers import algorithm_config
+from tests.trainers.helpers import (
+    final_parameters,
+    grid_experiment,
+    two_rank_evaluation,
+    two_rank_worker,
+    two_rank_worker_of_several,
+)
+from trainers.algorithms import ALGORITHMS
 from trainers.checkpoint import load_policy
-from trainers.config import EvaluationConfig, ExperimentConfig
+from trainers.config import AugmentationConfig, EvaluationConfig, ExperimentConfig
 from trainers.distributed import WorkerContext
 from trainers.evaluation import InlineEvaluation, protocol_of
 from trainers.launch import preflight, run_inline
@@ -70,6 +78,32 @@ def test_two_ranks_evaluate_a_shift_over_several_environments_as_one(grid_data: 
     assert not [name for name in alone if "test" in name]
     table = evaluate("random", protocol_of(evaluation, spec, levels))
     assert summarize(table) == alone
+
+
+def experiments(grid_data: Path) -> dict[str, ExperimentConfig]:
+    """Every algorithm, with what else happens between ranks: accumulation, changed images, averages, ensembles."""
+    changes: dict[str, dict[str, Any]] = {
+        "bc": {"augmentation": AugmentationConfig(shift=2, cutout=3)},
+        "bcq": {"accumulation_steps": 2},
+        "cql": {"average": "ema", "average_decay": 0.8},
+        "iql": {"augmentation": AugmentationConfig(shift=2, consistency=0.5), "max_grad_norm": 0.5},
+    }
+    plain = {name: grid_experiment(grid_data, learner_steps=8, **changes.get(name, {})) for name in ALGORITHMS}
+    plain = {name: dataclasses.replace(e, algorithm=algorithm_config(name)) for name, e in plain.items()}
+    ensemble = dataclasses.replace(plain["cql"], algorithm=algorithm_config("cql", members=2))
+    return {**plain, "ensemble": ensemble}
+
+
+def test_two_ranks_are_one_rank_for_every_algorithm(grid_data: Path, tmp_path: Path) -> None:
+    configs = experiments(grid_data)
+    rendezvous = f"file://{tmp_path / 'rendezvous'}"
+    arguments = (rendezvous, configs, tmp_path / "two")
+    torch.multiprocessing.spawn(two_rank_worker_of_several, arguments, nprocs=2)
+    for name, config in configs.items():
+        one = run_inline(config, tmp_path / "one" / name, evaluate=lambda policy, step: {})
+        assert_close(one.last, tmp_path / "two" / name / "checkpoints" / "last")
+        if one.averaged:
+            assert_close(one.averaged, tmp_path / "two" / name / "checkpoints" / "averaged")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from trainers.config import NetworkConfig
 from trainers.fragment import Act, Floats, Fragment, Rows
 from trainers.online_parts import build_learner, build_streams
 from trainers.playing import ActorCriticPlayer
+from trainers.precision import place
 from trainers.process_streams import ProcessStreams
 from trainers.streams import LocalStreams
 
@@ -111,7 +112,10 @@ def test_the_fragment_of_a_killed_process_is_discarded_and_others_play_on() -> N
     with processes(act) as there:
         (first,) = there.collect(0)
         first_pids = [process.pid for process in there.processes]
+        image = np.array(first.observations["image"])
         (second,) = there.collect(1)
+        # The lost fragment and its repetition use one memory: the fragment before is still being learned from.
+        np.testing.assert_array_equal(first.observations["image"], image)
         (third,) = there.collect(2)
         assert [(part.incarnation, part.number) for part in (first, second, third)] == [(0, 0), (1, 1), (1, 2)]
         assert there.num_lost == 1
@@ -194,18 +198,23 @@ def test_ragged_columns_and_slots_that_cannot_be_divided_are_refused() -> None:
 
 
 @pytest.mark.parametrize("num_env_processes", [0, 2])
-def test_ahead_plays_the_parameters_of_when_it_began(num_env_processes: int) -> None:
+def test_ahead_plays_the_parameters_of_when_it_began(num_env_processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, act = threading.Event(), ActorCriticPlayer.__call__
+    monkeypatch.setattr(ActorCriticPlayer, "__call__", lambda player, rows: gate.wait(60) and act(player, rows))
     settings = config(overlap=True, num_env_processes=num_env_processes, fragment_steps=16)
     spec = make_spec(settings.env)
     learner = build_learner(settings, spec)
     streams = build_streams(settings, spec, learner)
     try:
+        gate.set()
         streams.begin(0)
         first = streams.finish()
         before = build_actor_critic(spec, settings.network, settings.seed)
         before.load_state_dict(learner.module.state_dict())
+        gate.clear()  # so that every action of the next fragment is chosen after the update
         streams.begin(1)
         learner.update(first)
+        gate.set()
         (second,) = streams.finish()
         taken = log_probs_of(before, second)
         np.testing.assert_allclose(taken, second.log_probs, atol=1e-5)
@@ -232,3 +241,20 @@ def test_closing_in_the_middle_of_a_fragment_does_not_wait_for_its_end(num_env_p
     streams.close()
     assert time.monotonic() - started < 10
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("streams")]
+
+
+@pytest.mark.parametrize("encoder", ["small", "impala"])
+def test_a_player_with_cast_weights_says_exactly_what_the_network_says(encoder: str) -> None:
+    spec = make_spec("procgen/coinrun")
+    module = build_actor_critic(spec, NetworkConfig(encoder=encoder, hidden_size=32), 0)
+    player = ActorCriticPlayer(
+        build_actor_critic(spec, NetworkConfig(encoder=encoder, hidden_size=32), 1), "cpu", "bfloat16"
+    )
+    player.take(module)
+    image = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits, values = place(module, "cpu")({"image": torch.from_numpy(image)})
+    log_probs, own_values = player({"image": image})
+    np.testing.assert_array_equal(log_probs, torch.log_softmax(logits, dim=1).numpy())
+    np.testing.assert_array_equal(own_values, values.numpy())
+    assert player.module.policy.encoder.linear.weight.dtype == torch.bfloat16
