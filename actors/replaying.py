@@ -19,9 +19,8 @@ from envs.errors import RunError, UsageError
 from envs.registry import make_spec, make_vec
 from envs.spec import EnvSpec
 
-_READY = 4  # renderings that wait for the writer
 _LISTED = 20  # episodes that are described
-_SLOT_BYTES = 1e9  # memory for running episodes, in each process
+_SLOT_BYTES = 5e8  # memory for running episodes, in each process; as much again waits to be used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +74,8 @@ def renderings(scripts: Scripts, workers: Workers) -> Iterator[Iterator[Renderin
         stopping = threading.Event()
         with contextlib.closing(make_vec(scripts.env, min(num_envs, len(scripts)))) as env:
             rendered = render(env, scripts, range(len(scripts)), stopping.is_set)
-            with Prefetcher(lambda _: next(rendered), 0, depth=_READY) as ready:
+            # Slots that began together often end together, so the next round must not wait for this one's use.
+            with Prefetcher(lambda _: next(rendered), 0, depth=num_envs) as ready:
                 try:
                     yield ready
                 finally:

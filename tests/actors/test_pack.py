@@ -307,6 +307,25 @@ def test_a_killed_unpack_leaves_no_dataset(tmp_path: Path, kill: signal.Signals)
     assert [path.name for path in out.parent.iterdir()] == ["again"]
 
 
+@pytest.mark.ray
+@pytest.mark.chaos
+def test_a_killed_actor_changes_nothing_in_what_is_unpacked(ray_cluster: Any, tmp_path: Path) -> None:
+    from ray.util.state import list_actors
+
+    file, killed = long_pack(tmp_path), []
+
+    def kill_once(done: int) -> None:
+        if not killed and done > 5_000:
+            filters = [("class_name", "=", "EnvActor"), ("state", "=", "ALIVE")]
+            alive = list_actors(address=ray_cluster.get_runtime_context().gcs_address, filters=filters)
+            killed.append(alive[0].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    again = unpack(file, tmp_path / "again", workers=Workers(num_actors=2, num_envs=4), advance=kill_once)
+    assert len(killed) == 1
+    assert again.fingerprint == Store(tmp_path / "set").info.fingerprint
+
+
 def call(*words: str) -> dict[str, Any]:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
