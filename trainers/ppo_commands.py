@@ -41,6 +41,8 @@ CHANGEABLE = (
 )
 """Fields that may differ when a run goes on: how long and where it trains, not what it learns from what."""
 _CHECKPOINT_BYTES = 20_000_000  # parameters and two moments of each, twice while the newer replaces the older
+_KEPT_BYTES = 1_500_000  # float16 parameters
+_RECORD_BYTES = 3  # of one environment step
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -60,8 +62,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     run_id = prepare(config, run_dir, resume=args.resume)
     say(
         f"Training for {config.env_steps:,} environment steps on levels 0..{config.num_levels - 1} of {config.env}. "
-        f"The frames of one update take {format_bytes(frame_bytes(config))} of memory, checkpoints at most "
-        f"{format_bytes(_CHECKPOINT_BYTES)} of disk in {run_dir}. After an interruption --resume goes on."
+        f"The frames of two updates take {format_bytes(2 * frame_bytes(config))} of memory, everything else at most "
+        f"about {format_bytes(disk_bytes(config))} of disk in {run_dir}. After an interruption --resume goes on."
     )
     with ray_session(args.address) if config.num_streams else contextlib.nullcontext():
         result = train_online(config, run_dir, extra_loggers=_loggers(config, run_dir, run_id))
@@ -81,7 +83,7 @@ def prepare(config: OnlineConfig, run_dir: Path, *, resume: bool) -> str:
         UsageError: If the directory holds another run, or a run although `resume` is off.
     """
     make_spec(config.env).check_levels(config.levels)
-    check_disk_space(run_dir, _CHECKPOINT_BYTES)
+    check_disk_space(run_dir, disk_bytes(config))
     wanted = json.loads(json.dumps(dataclasses.asdict(config)))
     if (run_dir / CONFIG).exists():
         if not resume:
@@ -97,13 +99,22 @@ def prepare(config: OnlineConfig, run_dir: Path, *, resume: bool) -> str:
 
 
 def _check_same(found: dict[str, Any], wanted: dict[str, Any], run_dir: Path) -> None:
-    changed = [name for name in wanted if name not in CHANGEABLE and found.get(name) != wanted[name]]
+    # A run of an earlier version lacks the fields that came later; it did what their defaults say.
+    found = {**{field.name: field.default for field in dataclasses.fields(OnlineConfig)}, **found}
+    changed = [name for name in wanted if name not in CHANGEABLE and found[name] != wanted[name]]
     if changed:
         name = changed[0]
         raise UsageError(
             f"{run_dir} holds another run: {name} is {found.get(name)!r} there and {wanted[name]!r} here. Resume with "
             "the same settings, or choose another --out."
         )
+
+
+def disk_bytes(config: OnlineConfig) -> int:
+    """About what a run writes at most."""
+    every = config.keep_every_env_steps
+    kept = 0 if every is None else _KEPT_BYTES * (config.env_steps // max(every, config.steps_per_update) + 1)
+    return _CHECKPOINT_BYTES + kept + (_RECORD_BYTES * config.env_steps if config.record_episodes else 0)
 
 
 def frame_bytes(config: OnlineConfig) -> int:
