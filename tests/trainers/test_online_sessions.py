@@ -234,7 +234,7 @@ def test_the_nearest_policy_is_selected_for_each_fraction_of_the_final_return() 
 def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
     results = {}
     for compile in (False, True):
-        settings = config(compile=compile, env_steps=256)
+        settings = config(compile=compile, env_steps=384, overlap=True, num_env_processes=1)
         train_online(settings, tmp_path / str(compile))
         results[compile] = final_parameters(tmp_path / str(compile))
     torch.testing.assert_close(results[True], results[False], atol=1e-4, rtol=1e-3)
