@@ -84,7 +84,7 @@ def prepare(config: OnlineConfig, run_dir: Path, *, resume: bool) -> str:
     """
     make_spec(config.env).check_levels(config.levels)
     check_disk_space(run_dir, disk_bytes(config))
-    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
+    wanted = _as_json(config)
     if (run_dir / CONFIG).exists():
         if not resume:
             raise UsageError(f"{run_dir} already holds a run. Continue it with --resume, or choose another --out.")
@@ -100,7 +100,7 @@ def prepare(config: OnlineConfig, run_dir: Path, *, resume: bool) -> str:
 
 def _check_same(found: dict[str, Any], wanted: dict[str, Any], run_dir: Path) -> None:
     # A run of an earlier version lacks the fields that came later; it did what their defaults say.
-    found = {**{field.name: field.default for field in dataclasses.fields(OnlineConfig)}, **found}
+    found = _completed(found, _as_json(OnlineConfig(name="", env="")))
     changed = [name for name in wanted if name not in CHANGEABLE and found[name] != wanted[name]]
     if changed:
         name = changed[0]
@@ -108,6 +108,20 @@ def _check_same(found: dict[str, Any], wanted: dict[str, Any], run_dir: Path) ->
             f"{run_dir} holds another run: {name} is {found.get(name)!r} there and {wanted[name]!r} here. Resume with "
             "the same settings, or choose another --out."
         )
+
+
+def _completed(found: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _completed(found[name], value)
+        if isinstance(value, dict) and isinstance(found.get(name), dict)
+        else found.get(name, value)
+        for name, value in defaults.items()
+    }
+
+
+def _as_json(config: OnlineConfig) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return value
 
 
 def disk_bytes(config: OnlineConfig) -> int:
