@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.collect import row_bytes
+from actors.collect_config import row_bytes
 from actors.render import Rendering, Scripts, render
 from data.dataset import Dataset
 from data.episode import Episode

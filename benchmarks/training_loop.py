@@ -46,7 +46,7 @@ class BareStep:
     def __init__(self, config: ExperimentConfig, device: torch.device) -> None:
         algorithm = build_algorithm(ENV, AlgorithmConfig(name="bc"), config.network, seed=1)
         self.algorithm, self.device = place(algorithm, device), device
-        self.optimizer = build_optimizer(config.train, self.algorithm.parameters())
+        self.optimizer = build_optimizer(config.train, self.algorithm)
         self.batch = synthetic_batch(config.train.batch_size).to(device)
 
     def run(self, steps: int) -> float:

@@ -45,7 +45,7 @@ class Dataset:
             UsageError: If there is no dataset at `path`.
             RunError: If a file is missing, truncated or damaged.
         """
-        store = Store(Path(path).absolute())
+        store = Store(Path(path))
         return cls((store,), make_view(store.table, 0, store.info.metrics))
 
     @staticmethod
@@ -225,6 +225,12 @@ class Dataset:
             next_observations=self._observations(store, row + known) if successors else None,
             successor_known=known if successors else None,
         )
+
+    def steps(self, name: str) -> npt.NDArray[Any]:
+        """One number per transition [N]: ``actions``, ``rewards`` or ``behavior_logp``."""
+        position = np.repeat(np.arange(self.num_episodes), self._view["length"])
+        within = np.arange(len(self)) - self._starts[position]
+        return self._steps(name, self._view["store"][position], self._view["first_step"][position] + within)
 
     def episode(self, position: int) -> Episode:
         """Copy one episode of the view out of the dataset, 0 <= position < num_episodes."""

@@ -116,28 +116,34 @@ class BatchSampler:
 class SequenceSampler:
     """Windows of up to `length` consecutive transitions of one episode, for sequence models.
 
-    Every transition starts a window equally often; a window that meets the end of its episode is padded on the right.
+    Every transition that the batch sampler draws starts a window; a window that meets the end of its episode is padded
+    on the right. Clamped, it is moved back instead as far as its episode allows, so that only episodes shorter than a
+    window are padded.
     """
 
-    def __init__(self, episode_starts: Indices, length: int, batch_size: int, seed: int) -> None:
+    def __init__(self, batches: BatchSampler, episode_starts: Indices, length: int, *, clamped: bool = False) -> None:
         """Describe what is drawn.
 
         Args:
+            batches: Draws the first transitions of a learner step's windows.
             episode_starts: [E + 1] as `Dataset.episode_starts`.
             length: K, transitions per window.
-            batch_size: Windows per learner step over all ranks.
-            seed: The experiment seed.
+            clamped: Whether windows are moved back from the ends of their episodes.
         """
         if length < 1:
             raise UsageError(f"A window of {length} transitions was asked; it needs at least 1.")
         self.length = length
         self._starts = np.asarray(episode_starts, dtype=np.int64)
-        self._batches = BatchSampler(int(self._starts[-1]), batch_size, seed)
+        self._batches = batches
+        self._clamped = clamped
 
     def windows(self, step: int, rank: int = 0, world_size: int = 1) -> tuple[Indices, npt.NDArray[np.bool_]]:
         """Transition indices [B, K] and the mask [B, K] of those that count; padding repeats the last valid index."""
         first = self._batches.indices(step, rank, world_size)
-        ends = self._starts[np.searchsorted(self._starts, first, side="right")]  # [B]
+        episode = np.searchsorted(self._starts, first, side="right") - 1
+        ends = self._starts[episode + 1]  # [B]
+        if self._clamped:
+            first = np.maximum(np.minimum(first, ends - self.length), self._starts[episode])
         wanted = first[:, None] + np.arange(self.length)
         return np.minimum(wanted, ends[:, None] - 1), wanted < ends[:, None]
 

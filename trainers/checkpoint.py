@@ -3,16 +3,18 @@
 A run keeps ``checkpoints/step-00000600/`` for its last and its best step, with links ``last`` and ``best`` to them:
 
     model.safetensors   every parameter of the algorithm
-    policy.json         what is needed to act: env spec, network, prefix of the policy's parameters, policy id
+    policy.json         what is needed to act: env spec, algorithm, network, policy id
     optimizer.pt        optimizer state (read with ``weights_only``)
     state.json          learner step and everything else that resuming needs
     config.json         the experiment
+
+With weight averaging ``step-00000600-averaged/`` beside it (linked as ``averaged``) holds the same without the
+optimizer, the policy's parameters being the averaged ones.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -23,17 +25,25 @@ from uuid import uuid4
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from data.files import atomic_write_json, disk_errors, sync_directory
 from envs.errors import RunError
 from envs.spec import EnvSpec
-from trainers.config import ExperimentConfig, NetworkConfig
+from trainers.config import ExperimentConfig
 from trainers.learner import Learner
-from trainers.networks import PolicyNetwork, build_policy_network
+from trainers.policy_files import (
+    DESCRIPTION,
+    PARAMETERS,
+    describe_policy,
+    load_average,
+    read_policy,
+    with_average,
+)
+from trainers.policy_files import policy_id as policy_id
 from trainers.torch_policy import TorchPolicy
 
-LAST, BEST = "last", "best"
+LAST, BEST, AVERAGED = "last", "best", "averaged"
 POINTER = "pointer.json"
 
 
@@ -96,6 +106,11 @@ def best_checkpoint(run_dir: Path) -> Path | None:
     return _resolved(run_dir / "checkpoints" / BEST)
 
 
+def averaged_checkpoint(run_dir: Path) -> Path | None:
+    """The checkpoint of averaged weights, or None."""
+    return _resolved(run_dir / "checkpoints" / AVERAGED)
+
+
 def restore(checkpoint: Path, learner: Learner) -> Progress:
     """Put a learner into the state of a checkpoint.
 
@@ -104,10 +119,13 @@ def restore(checkpoint: Path, learner: Learner) -> Progress:
     """
     try:
         device = learner.context.device
-        learner.algorithm.load_state_dict(load_file(checkpoint / "model.safetensors", device=str(device)))
+        learner.algorithm.load_state_dict(load_file(checkpoint / PARAMETERS, device=str(device)))
         learner.optimizer.load_state_dict(
             torch.load(checkpoint / "optimizer.pt", map_location=device, weights_only=True)
         )
+        if learner.average is not None:
+            averaged = load_file(_averaged(checkpoint) / PARAMETERS, device=str(device))
+            load_average(learner.average, learner.algorithm, averaged)
         progress = read_progress(checkpoint)
     except RunError:
         raise
@@ -137,27 +155,9 @@ def load_policy(path: Path | str, device: torch.device | str = "cpu") -> TorchPo
     """
     checkpoint = resolve_pointer(Path(path))
     try:
-        description = json.loads((checkpoint / "policy.json").read_text())
-        spec = EnvSpec.from_json(description["env"])
-        with torch.random.fork_rng(devices=[]):
-            network = build_policy_network(spec, NetworkConfig(**description["network"]))
-        prefix = description["prefix"]
-        tensors = load_file(checkpoint / "model.safetensors")
-        network.load_state_dict(
-            {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        )
+        return read_policy(checkpoint, device)
     except Exception as error:
         raise _damaged(checkpoint, error) from error
-    return TorchPolicy(network.eval(), spec, description["policy_id"], device)
-
-
-def policy_id(network: nn.Module) -> str:
-    """``"policy-"`` and twelve hex digits of the parameters."""
-    digest = hashlib.blake2b(digest_size=6)
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return f"policy-{digest.hexdigest()}"
 
 
 def write_pointer(folder: Path, checkpoint: Path, learner_step: int) -> None:
@@ -172,7 +172,7 @@ def resolve_pointer(path: Path) -> Path:
         RunError: If neither exists.
     """
     if not (path / POINTER).exists():
-        if not (path / "policy.json").exists():
+        if not (path / DESCRIPTION).exists():
             raise RunError(
                 f"There is no checkpoint at {path}; give the directory of one, for example RUN/checkpoints/best."
             )
@@ -187,32 +187,46 @@ def resolve_pointer(path: Path) -> Path:
 def _save(target: Path, learner: Learner, progress: Progress, config: ExperimentConfig, spec: EnvSpec) -> None:
     folder = target.parent
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{target.name}-{uuid4().hex[:8]}"
-    temporary.mkdir()
-    _write_parts(temporary, learner, progress, config, spec)
-    shutil.rmtree(target, ignore_errors=True)  # a replayed step, whose first writer was killed before linking it
-    os.replace(temporary, target)
+    links = {LAST: target}
+    if learner.average is not None:
+        links[AVERAGED] = _averaged(target)
+        _write(_averaged(target), learner, progress, config, spec, averaged=True)
+    _write(target, learner, progress, config, spec)
     sync_directory(folder)
-    is_best = progress.best_step in (0, progress.learner_step)
-    for name in (LAST, BEST) if is_best else (LAST,):
-        _link(folder / name, target.name)
+    if progress.best_step in (0, progress.learner_step):
+        links[BEST] = target
+    for name, path in links.items():
+        _link(folder / name, path.name)
     sync_directory(folder)
     _prune(folder)
 
 
-def _write_parts(folder: Path, learner: Learner, progress: Progress, config: ExperimentConfig, spec: EnvSpec) -> None:
-    algorithm, network = learner.algorithm, learner.algorithm.policy()
-    tensors = {name: _stored(tensor) for name, tensor in algorithm.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors")
-    torch.save(learner.optimizer.state_dict(), folder / "optimizer.pt")
-    description = {
-        "policy_id": policy_id(network),
-        "env": spec.to_json(),
-        "network": dataclasses.asdict(config.network),
-        "prefix": _prefix_of(algorithm, network),
-    }
+def _write(
+    target: Path,
+    learner: Learner,
+    progress: Progress,
+    config: ExperimentConfig,
+    spec: EnvSpec,
+    *,
+    averaged: bool = False,
+) -> None:
+    """One checkpoint directory, complete or not there."""
+    temporary = target.parent / f".{target.name}-{uuid4().hex[:8]}"
+    temporary.mkdir()
+    algorithm, average = learner.algorithm, learner.average if averaged else None
+    policy = algorithm.policy() if average is None else average.policy
+    tensors = algorithm.state_dict() if average is None else with_average(algorithm, average)
+    save_file({name: _stored(tensor) for name, tensor in tensors.items()}, temporary / PARAMETERS)
+    if average is None:
+        torch.save(learner.optimizer.state_dict(), temporary / "optimizer.pt")
+    _write_texts(temporary, describe_policy(policy, algorithm, config, spec), progress, config)
+    shutil.rmtree(target, ignore_errors=True)  # a replayed step, whose first writer was killed before linking it
+    os.replace(temporary, target)
+
+
+def _write_texts(folder: Path, description: dict[str, Any], progress: Progress, config: ExperimentConfig) -> None:
     parts: dict[str, Any] = {
-        "policy.json": description,
+        DESCRIPTION: description,
         "state.json": dataclasses.asdict(progress),
         "config.json": dataclasses.asdict(config),
     }
@@ -222,15 +236,14 @@ def _write_parts(folder: Path, learner: Learner, progress: Progress, config: Exp
         _sync(file)
 
 
+def _averaged(checkpoint: Path) -> Path:
+    """Where the averaged weights of the same step lie."""
+    resolved = checkpoint.resolve()
+    return resolved.with_name(f"{resolved.name}-{AVERAGED}")
+
+
 def _stored(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous().clone()
-
-
-def _prefix_of(algorithm: nn.Module, network: PolicyNetwork) -> str:
-    for name, module in algorithm.named_modules():
-        if module is network:
-            return f"{name}." if name else ""
-    raise AssertionError("policy() must return a submodule of the algorithm")
 
 
 def _link(link: Path, target: str) -> None:
@@ -240,7 +253,7 @@ def _link(link: Path, target: str) -> None:
 
 
 def _prune(folder: Path) -> None:
-    kept = {os.readlink(folder / name) for name in (LAST, BEST) if (folder / name).is_symlink()}
+    kept = {os.readlink(folder / name) for name in (LAST, BEST, AVERAGED) if (folder / name).is_symlink()}
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink() and entry.name not in kept:
             shutil.rmtree(entry, ignore_errors=True)

@@ -9,6 +9,8 @@ from envs.errors import UsageError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 ActionMode = Literal["sampled", "greedy"]
+Pixels = Literal["centered", "unit", "raw"]
+Pooling = Literal["flatten", "average"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +18,16 @@ class NetworkConfig:
     """Which network turns observations into action logits."""
 
     encoder: str = "small"
-    """Name in `trainers.networks.ENCODERS`: "small", "impala" (images), "bytes", "cross", "hf" (texts)."""
+    """Name in `trainers.networks.ENCODERS`: "small", "impala", "impala-large", "nature" (images), "bytes",
+    "cross", "hf" (texts)."""
     hidden_size: int = 256
     """Width of the feature vector that the encoder returns; "cross" is of this width throughout."""
     pretrained: str = "bert-base-uncased"
     """Only "hf": the model on the Hugging Face hub, or a folder with one and its tokenizer."""
+    pixels: Pixels = "centered"
+    """How image encoders read bytes: "centered" (p - 128) / 64, "unit" p / 255, "raw" p as it is."""
+    pooling: Pooling = "flatten"
+    """What image encoders hand to their linear layer: every place of every map, or the "average" of each map."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +38,39 @@ class AlgorithmConfig:
     """Name in `trainers.algorithms.ALGORITHMS`."""
     options: dict[str, float | int | str | bool] = field(default_factory=dict)
     """Fields of the algorithm's own config; a key that it does not read is an error."""
+    members: int = 1
+    """More than 1 trains so many independent copies on the same batches; they act by the mean of their
+    probabilities."""
+
+    def __post_init__(self) -> None:
+        if self.members < 1:
+            raise UsageError(f"algorithm.members is {self.members}; it must be at least 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig:
+    """Random changes of image columns, drawn anew for every row from (seed, learner step); 0 leaves one out."""
+
+    shift: int = 0
+    """Moves the image by up to so many pixels along both axes; the border is repeated."""
+    color: float = 0.0
+    """Scales and shifts each color channel by up to this share of its range, below 1."""
+    cutout: int = 0
+    """Paints a square of so many pixels a side in one random color."""
+    consistency: float = 0.0
+    """0 trains on changed images. Above 0 trains on the images as they are and adds so many times the divergence of
+    policy and values on the changed ones (DrAC, Raileanu et al. 2021)."""
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is changed."""
+        return self.shift > 0 or self.color > 0 or self.cutout > 0
+
+    def __post_init__(self) -> None:
+        if min(self.shift, self.color, self.cutout, self.consistency) < 0 or self.color >= 1:
+            raise UsageError(f"{self} must hold numbers from 0 on, color below 1.")
+        if self.consistency and not self.active:
+            raise UsageError("augmentation.consistency needs a change to compare with; set shift, color or cutout.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +87,15 @@ class DataConfig:
     """Which episodes fill the budget."""
     weights: tuple[float, ...] = ()
     """Sampling weight per dataset; empty means by size."""
+    strata: str = ""
+    """Tag of the levels, for example "department" in the shop: the mixture is then over its values, not over
+    datasets. Empty: no strata."""
+    strata_weights: dict[str, float] = field(default_factory=dict)
+    """Value of the tag -> share of levels, transitions and draws, summing to one; empty means as recorded."""
+    best_fraction: float = 1.0
+    """Learn only from this share of each dataset's episodes, those with the highest returns (as in %BC)."""
+    best_of: Literal["all", "level"] = "all"
+    """Whether the best share is taken of a dataset's episodes together, or of those of each level."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +104,26 @@ class TrainConfig:
 
     learner_steps: int = 1000
     batch_size: int = 256
-    """Transitions per learner step, over all workers."""
+    """Transitions per learner step, over all workers; for sequence models, windows."""
+    accumulation_steps: int = 1
+    """Parts into which each worker's share is cut, one after the other, to save memory; the gradient is the same."""
     learning_rate: float = 5e-4
     warmup_steps: int = 0
     """Linear warm-up, in learner steps."""
     final_learning_rate_fraction: float = 1.0
-    """Cosine decay to this fraction of `learning_rate` at the last step; 1 keeps it constant."""
+    """Decay to this fraction of `learning_rate` at the last step; 1 keeps it constant."""
+    decay: Literal["cosine", "linear"] = "cosine"
     weight_decay: float = 0.0
+    """Of the weights of linear and convolutional layers."""
+    second_moment_decay: float = 0.999
+    """Adam's beta 2."""
     max_grad_norm: float | None = None
+    average: Literal["none", "ema", "uniform"] = "none"
+    """Also keep and judge a policy of averaged weights: exponentially, or uniformly over the last steps."""
+    average_decay: float = 0.999
+    """"ema": what the average keeps of itself per step; less in the first steps."""
+    average_after: float = 0.75
+    """"uniform": the share of the learner steps after which averaging begins."""
     precision: Precision = "auto"
     """"auto": bfloat16 autocast where the hardware gains from it."""
     num_workers: int = 1
@@ -77,7 +138,8 @@ class TrainConfig:
     """Learner steps between rows of step metrics."""
 
     def __post_init__(self) -> None:
-        for name in ("learner_steps", "batch_size", "num_workers", "threads_per_worker", "log_every"):
+        names = ("learner_steps", "batch_size", "num_workers", "threads_per_worker", "log_every", "accumulation_steps")
+        for name in names:
             if getattr(self, name) < 1:
                 raise UsageError(f"train.{name} is {getattr(self, name)}; it must be at least 1.")
         if self.learning_rate <= 0:
@@ -87,6 +149,14 @@ class TrainConfig:
                 f"train.batch_size {self.batch_size} cannot be split evenly over {self.num_workers} workers; "
                 "choose a multiple."
             )
+        if self.batch_size // self.num_workers % self.accumulation_steps:
+            raise UsageError(
+                f"A worker's share of {self.batch_size // self.num_workers} cannot be cut into "
+                f"train.accumulation_steps={self.accumulation_steps} equal parts; choose a divisor."
+            )
+        for name in ("average_decay", "average_after", "second_moment_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"train.{name} is {getattr(self, name)}; it must be at least 0 and below 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +164,13 @@ class EvaluationConfig:
     """What is played to judge a policy."""
 
     protocol: str = "strict"
-    """Name in `metrics.protocol.PROTOCOLS`."""
+    """Name in `metrics.protocols.PROTOCOLS`, or a shift of `envs.registry.shift_names` such as "shop-I3", or "none":
+    nothing is played, and the last policy counts as the best. The only way to learn from imported data whose
+    environment is not on this machine."""
     num_train_levels: int = 100
     """At most this many of the realised training levels are played, evenly spaced."""
     num_validation_levels: int = 100
+    """A shift plays as many unseen levels of the training distribution, too."""
     num_test_levels: int = 500
     episodes_per_level: int = 1
     """For sampled actions; greedy always plays one."""
@@ -129,6 +202,7 @@ class ExperimentConfig:
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from actors.evaluate import evaluate_inline
 from actors.policy import Policy
+from envs.errors import UsageError
+from envs.registry import env_names
 from envs.spec import EnvSpec, LevelSet
-from metrics.protocol import EvaluationProtocol, Role, Split, build_protocol
+from metrics.protocol import EvaluationProtocol
+from metrics.protocols import build_protocol
 from metrics.table import EvaluationTable, summarize
-from trainers.config import ActionMode, ExperimentConfig
+from trainers.config import ActionMode, EvaluationConfig, ExperimentConfig
 from trainers.distributed import WorkerContext, gather_objects
 
-VISIBLE = (Role.TRAIN, Role.VALIDATION)
-"""All that training ever sees; the test is sealed."""
+NO_PROTOCOL = "none"
+"""Value of `EvaluationConfig.protocol` with which nothing is played."""
 
 
-def protocol_for(
-    config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet, modes: tuple[ActionMode, ...] | None = None
+def protocol_of(
+    settings: EvaluationConfig, spec: EnvSpec, train_levels: LevelSet, modes: tuple[ActionMode, ...] | None = None
 ) -> EvaluationProtocol:
-    """The experiment's evaluation protocol for these training levels.
+    """The evaluation protocol that settings name, for these training levels.
 
     Args:
-        config: The experiment.
-        spec: Its environment.
+        settings: Name, numbers of levels and action modes.
+        spec: The environment that is trained in.
         train_levels: Levels of the realised mixture.
-        modes: Action modes; None takes those of the config.
+        modes: Action modes; None takes those of the settings.
+
+    Raises:
+        UsageError: For an unknown protocol, or training levels that it does not allow.
     """
-    settings = config.evaluation
     return build_protocol(
         settings.protocol,
         spec,
@@ -41,12 +47,12 @@ def protocol_for(
 
 
 class InlineEvaluation:
-    """Plays train and validation levels in the training processes, every worker its share of the levels."""
+    """Plays all levels but the test's in the training processes, every worker its share of the levels."""
 
     def __init__(self, config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet, context: WorkerContext) -> None:
         self._config = config
         self._context = context
-        self._protocol = protocol_for(config, spec, train_levels)
+        self._protocol = protocol_of(config.evaluation, spec, train_levels)
 
     def __call__(self, policy: Policy, learner_step: int) -> dict[str, float]:
         """Flat metrics, the same on every worker. Collective."""
@@ -68,10 +74,35 @@ class InlineEvaluation:
 
 
 def share_of(protocol: EvaluationProtocol, context: WorkerContext) -> EvaluationProtocol | None:
-    """The visible splits with every ``world_size``-th level; None if this worker has none to play."""
+    """All splits but the test with every ``world_size``-th level; None if this worker has none to play."""
     splits = []
-    for split in (protocol.split(role) for role in VISIBLE):
+    for split in (protocol.split(role) for role in protocol.open_roles):
         levels = split.levels.levels[context.rank :: context.world_size]
         if levels:
-            splits.append(Split(split.role, LevelSet(split.levels.env, levels), split.episodes_per_level))
+            splits.append(dataclasses.replace(split, levels=LevelSet(split.env, levels)))
     return dataclasses.replace(protocol, splits=tuple(splits)) if splits else None
+
+
+def evaluation_for(
+    config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet, context: WorkerContext
+) -> Callable[[Policy, int], dict[str, float]]:
+    """What judges the policy: the protocol's train and validation levels, or nothing if the config says so."""
+    if config.evaluation.protocol == NO_PROTOCOL:
+        return lambda policy, learner_step: {}
+    return InlineEvaluation(config, spec, train_levels, context)
+
+
+def check_playable(config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet) -> None:
+    """Refuse before the first step what could not be evaluated after it.
+
+    Raises:
+        UsageError: If the environment is not registered or the protocol does not fit it.
+    """
+    if config.evaluation.protocol == NO_PROTOCOL:
+        return
+    if spec.name not in env_names():
+        raise UsageError(
+            f"{spec.name!r} is an environment that cannot be played here, so no policy can be judged in it. Set "
+            f"evaluation.protocol={NO_PROTOCOL} to train without, or register the environment with --plugin MODULE."
+        )
+    protocol_of(config.evaluation, spec, train_levels)

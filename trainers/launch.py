@@ -11,10 +11,10 @@ import torch
 
 from data.files import atomic_write_json
 from envs.errors import UsageError
-from trainers.algorithms import build_algorithm
 from trainers.config import ExperimentConfig, TrainConfig
 from trainers.distributed import WorkerContext
-from trainers.evaluation import protocol_for
+from trainers.evaluation import check_playable
+from trainers.feed import Feed, build_for_data
 from trainers.loop import Evaluate, TrainResult
 from trainers.loop import train as run_loop
 from trainers.reporter import MultiReporter, Reporter
@@ -99,8 +99,8 @@ def open_and_check(config: ExperimentConfig) -> TrainingData:
         UsageError: Naming what does not fit.
     """
     data = open_training_data(config)
-    build_algorithm(data.spec, config.algorithm, config.network, config.seed)
-    protocol_for(config, data.spec, data.levels)
+    Feed(data, build_for_data(config, data.spec, data.view), config, WorkerContext())
+    check_playable(config, data.spec, data.levels)
     return data
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from envs.seeding import derive_seed
 from trainers.algorithms.base import Algorithm
+from trainers.averaging import build_average
 from trainers.batches import TensorBatch
 from trainers.config import TrainConfig
 from trainers.distributed import WorkerContext, sum_over_workers, wrap
+from trainers.networks import SequenceModel
 from trainers.optim import build_optimizer, learning_rate_at, set_learning_rate
 from trainers.precision import autocast, place
 
@@ -20,16 +27,22 @@ class Learner:
 
     Attributes:
         learner_step: Steps taken so far.
+        average: The policy of averaged weights, if there is one.
     """
 
-    def __init__(self, algorithm: Algorithm, config: TrainConfig, context: WorkerContext) -> None:
+    def __init__(self, algorithm: Algorithm, config: TrainConfig, context: WorkerContext, seed: int = 0) -> None:
         self.config = config
         self.context = context
+        self.seed = seed
         self.algorithm = place(algorithm, context.device)
         self.module = wrap(self.algorithm, context)
         self.parameters = [parameter for parameter in algorithm.parameters() if parameter.requires_grad]
-        self.optimizer = build_optimizer(config, self.parameters)
+        self.optimizer = build_optimizer(config, algorithm)
+        self.average = build_average(algorithm.policy(), config)
         self.learner_step = 0
+        self._random = any(
+            isinstance(module, SequenceModel) and module.config.dropout for module in algorithm.modules()
+        )
 
     def step(self, batch: TensorBatch) -> dict[str, Tensor]:
         """Learn from this worker's share of a batch.
@@ -40,14 +53,45 @@ class Learner:
         self.learner_step += 1
         set_learning_rate(self.optimizer, learning_rate_at(self.config, self.learner_step))
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.context.device, self.config.precision):
-            losses: dict[str, Tensor] = self.module(batch)
-        losses["total"].backward()
+        with self._dropout_of_step():
+            losses = self._accumulate(batch)
         if self.config.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
         self.algorithm.after_step()
-        return {name: loss.detach() for name, loss in losses.items()}
+        if self.average is not None:
+            self.average.update(self.learner_step)
+        return losses
+
+    def _accumulate(self, batch: TensorBatch) -> dict[str, Tensor]:
+        """Add up the gradients of the parts of a batch; a loss is a mean, so its parts count equally."""
+        parts = self.config.accumulation_steps
+        sums: dict[str, Tensor] = {}
+        for index, part in enumerate(batch.split(parts)):
+            with self._gradients_kept(index < parts - 1):
+                with autocast(self.context.device, self.config.precision):
+                    losses: dict[str, Tensor] = self.module(part)
+                (losses["total"] / parts).backward()
+            for name, loss in losses.items():
+                sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
+        return {name: total / parts for name, total in sums.items()} if parts > 1 else sums
+
+    def _gradients_kept(self, kept: bool) -> contextlib.AbstractContextManager[None]:
+        """Keep the gradients to this worker until the last part of the batch."""
+        if kept and isinstance(self.module, DistributedDataParallel):
+            return self.module.no_sync()
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def _dropout_of_step(self) -> Iterator[None]:
+        """Dropout draws from torch's global generator: seed it by step and rank, and leave it as it was."""
+        if not self._random:
+            yield
+            return
+        devices = [self.context.device] if self.context.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derive_seed(self.seed, "dropout", self.learner_step, self.context.rank))
+            yield
 
 
 class LossMeter:

@@ -9,18 +9,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from actors.policy import Policy
 from data.prefetch import Prefetcher
 from envs.errors import RunError
-from trainers.algorithms import build_algorithm
 from trainers.batches import TensorBatch
-from trainers.checkpoint import Progress, checkpoint_path, policy_id, restore, save_checkpoint
+from trainers.checkpoint import (
+    Progress,
+    averaged_checkpoint,
+    checkpoint_path,
+    policy_id,
+    restore,
+    save_checkpoint,
+)
 from trainers.clock import Clock
 from trainers.config import ExperimentConfig
 from trainers.distributed import WorkerContext
-from trainers.evaluation import InlineEvaluation
+from trainers.evaluation import evaluation_for
+from trainers.feed import Feed, build_for_data
 from trainers.learner import Learner, LossMeter
 from trainers.reporter import Reporter
+from trainers.sequence_policy import build_policy
 from trainers.torch_policy import TorchPolicy
 from trainers.training_data import TrainingData, open_training_data
 
@@ -53,15 +63,18 @@ class TrainResult:
     wall_s: float
     wandb_url: str = ""
     """Address of the run's page, if it is online."""
+    averaged: Path | None = None
+    """The checkpoint of averaged weights, if they were averaged."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with paths as texts."""
-        return {**vars(self), "last": str(self.last), "best": str(self.best)}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TrainResult:
         """The inverse of `to_json`."""
-        return cls(**{**value, "last": Path(value["last"]), "best": Path(value["best"])})
+        names = [name for name in ("last", "best", "averaged") if value.get(name) is not None]
+        return cls(**{**value, **{name: Path(value[name]) for name in names}})
 
 
 def train(
@@ -93,7 +106,7 @@ def train(
     started = time.monotonic()
     context = context or WorkerContext()
     data = data or open_training_data(config)
-    evaluate = evaluate or InlineEvaluation(config, data.spec, data.levels, context)
+    evaluate = evaluate or evaluation_for(config, data.spec, data.levels, context)
     run = _Run(config, reporter, run_dir, context, data, evaluate)
     run.begin(resume_from)
 
@@ -132,9 +145,12 @@ class _Run:
     ) -> None:
         self.config, self.reporter, self.run_dir, self.context = config, reporter, run_dir, context
         self.data, self._evaluate = data, evaluate
-        algorithm = build_algorithm(data.spec, config.algorithm, config.network, config.seed)
-        self.learner = Learner(algorithm, config.train, context)
-        self.policy = TorchPolicy(algorithm.policy(), data.spec, "", context.device, config.train.precision)
+        algorithm = build_for_data(config, data.spec, data.view)
+        self.feed = Feed(data, algorithm, config, context)
+        self.learner = Learner(algorithm, config.train, context, config.seed)
+        self.policy = self._policy(algorithm.policy())
+        average = self.learner.average
+        self.averaged = None if average is None else self._policy(average.policy.eval())
         self.meter, self.clock, self.progress = LossMeter(context), Clock(), Progress()
 
     @property
@@ -157,7 +173,7 @@ class _Run:
             self.reporter.report(self.progress.evaluated_step, self.progress.evaluation, resume_from)
 
     def fetch(self, learner_step: int) -> TensorBatch:
-        return self.data.batch(learner_step, self.context)
+        return self.feed.batch(learner_step)
 
     def learn(self, batch: TensorBatch) -> None:
         self.meter.add(self.learner.step(batch.to(self.context.device)))
@@ -177,10 +193,13 @@ class _Run:
         algorithm, step = self.learner.algorithm, self.learner.learner_step
         started = time.perf_counter()
         with self.clock.pause():
-            self.policy.policy_id = policy_id(algorithm.policy())
+            self.policy.policy_id = policy_id(self.policy.network)
             algorithm.eval()
             metrics = self._evaluate(self.policy, step)
             algorithm.train()
+            if self.averaged is not None:
+                self.averaged.policy_id = policy_id(self.averaged.network)
+                metrics = {**metrics, **named_averaged(self._evaluate(self.averaged, step))}
         self.progress = self.progress.evaluated(step, metrics, metrics.get(SCORE))
         return {**metrics, "train/perf/evaluation_s": time.perf_counter() - started}
 
@@ -203,4 +222,13 @@ class _Run:
             best=checkpoint_path(self.run_dir, progress.best_step),
             data=self.data.report,
             wall_s=wall_s,
+            averaged=averaged_checkpoint(self.run_dir) if self.averaged is not None else None,
         )
+
+    def _policy(self, network: nn.Module) -> TorchPolicy:
+        return build_policy(network, self.data.spec, "", self.context.device, self.config.train.precision)
+
+
+def named_averaged(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics of the policy of averaged weights: ``eval/<split>/averaged_<statistic>``."""
+    return {f"{Path(name).parent}/averaged_{Path(name).name}": value for name, value in metrics.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -12,25 +11,38 @@ from trainers.config import TrainConfig
 
 
 def learning_rate_at(config: TrainConfig, learner_step: int) -> float:
-    """The rate used by step `learner_step` (counted from 1): linear warm-up, then cosine decay.
+    """The rate used by step `learner_step` (counted from 1): linear warm-up, then a decay that never rises again.
 
-    With w warm-up steps of n in total and final fraction f, after the warm-up
+    With w warm-up steps of n in total, final fraction f and p = (step - w) / (n - w), after the warm-up
 
-        rate = peak * (f + (1 - f) * (1 + cos(pi * (step - w) / (n - w))) / 2).
+        "cosine":  rate = peak * (f + (1 - f) * (1 + cos(pi p)) / 2),
+        "linear":  rate = peak * (f + (1 - f) * (1 - p)).
     """
     peak, warmup, fraction = config.learning_rate, config.warmup_steps, config.final_learning_rate_fraction
     if learner_step <= warmup:
         return peak * learner_step / warmup
     if fraction == 1.0:
         return peak
-    progress = (learner_step - warmup) / max(1, config.learner_steps - warmup)
-    return peak * (fraction + (1.0 - fraction) * (1.0 + math.cos(math.pi * min(1.0, progress))) / 2.0)
+    progress = min(1.0, (learner_step - warmup) / max(1, config.learner_steps - warmup))
+    left = 1.0 - progress if config.decay == "linear" else (1.0 + math.cos(math.pi * progress)) / 2.0
+    return peak * (fraction + (1.0 - fraction) * left)
 
 
-def build_optimizer(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter, 2019) with decoupled decay; with `weight_decay` 0 it is Adam."""
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    return torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+def build_optimizer(config: TrainConfig, module: nn.Module) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter, 2019) with decoupled decay of linear and convolutional weights; with 0 it is Adam."""
+    decayed = (
+        {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
+        if config.weight_decay
+        else set()
+    )
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if id(p) in decayed], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if id(p) not in decayed], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    betas = (0.9, config.second_moment_decay)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

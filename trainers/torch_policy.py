@@ -1,16 +1,16 @@
-"""A policy network as an `actors.policy.Policy`."""
+"""A network as an `actors.policy.Policy`."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from actors.policy import PolicyInput
 from envs.spec import EnvSpec
 from trainers.config import Precision
 from trainers.networks.inputs import collate
-from trainers.networks.policy_network import PolicyNetwork
 from trainers.precision import autocast, place
 
 
@@ -18,7 +18,7 @@ class TorchPolicy:
     """Acts with a network; the network's parameters are used as they are at the time of the call.
 
     Args:
-        network: Moved to ``device``; its training mode is left alone.
+        network: Observations to logits [B, A]. Moved to ``device``; its training mode is left alone.
         spec: The environment it acts in.
         policy_id: Identifies parameters and settings; recorded with every episode.
         device: Where it computes.
@@ -27,7 +27,7 @@ class TorchPolicy:
 
     def __init__(
         self,
-        network: PolicyNetwork,
+        network: nn.Module,
         spec: EnvSpec,
         policy_id: str,
         device: torch.device | str = "cpu",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.commands import run_collect
+from actors.collect_command import run as run_collect
 from actors.training_episodes import RECORD, collect_training, episodes_of_training
 from data.dataset import Dataset
 from data.training_record import PlayedEpisode, RecordWriter, TrainingRecord

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,36 @@ def test_the_budget_is_exact_and_the_levels_are_the_lowest(
     assert sum(source["transitions"] for source in realised.report["sources"].values()) == budget
     assert sum(source["weight"] for source in realised.report["sources"].values()) == pytest.approx(1)
     assert len(episodes_of(realised.view)) == realised.view.num_episodes
+
+
+@FEW
+@given(fraction=st.floats(0.01, 1.0), best_of=st.sampled_from(["all", "level"]), seed=st.integers(0, 3))
+def test_the_best_share_of_the_episodes_is_kept(
+    datasets: dict[str, Dataset], fraction: float, best_of: Any, seed: int
+) -> None:
+    view = datasets["large"]
+    realised = Mixture(best_fraction=fraction, best_of=best_of, seed=seed).realise({"large": view})
+    kept = realised.view.episodes
+    groups = [np.ones(100, dtype=bool)] if best_of == "all" else [view.episodes["level"] == n for n in range(20)]
+    counts, worst = 0, np.inf
+    for group in groups:
+        count = math.ceil(fraction * group.sum())
+        counts += count
+        best = np.sort(view.episodes["return"][group])[::-1][:count]
+        chosen = kept["return"] if best_of == "all" else kept["return"][kept["level"] == np.flatnonzero(group)[0] // 5]
+        np.testing.assert_allclose(np.sort(chosen)[::-1], best, rtol=1e-6)
+        worst = min(worst, best[-1])
+    assert realised.view.num_episodes == counts
+    assert realised.report["num_transitions"] == kept["length"].sum(), (
+        "what was left out is not reported as learned from"
+    )
+    assert kept["return"].min() == pytest.approx(worst)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.5])
+def test_an_impossible_share_is_refused(fraction: float) -> None:
+    with pytest.raises(UsageError, match="above 0 and at most 1"):
+        Mixture(best_fraction=fraction)
 
 
 @FEW

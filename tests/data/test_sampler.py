@@ -104,11 +104,12 @@ def test_epochs_are_counted() -> None:
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=8),
     length=st.integers(1, 6),
     step=st.integers(0, 20),
+    clamped=st.booleans(),
 )
-def test_windows_stay_in_their_episode(lengths: list[int], length: int, step: int) -> None:
+def test_windows_stay_in_their_episode(lengths: list[int], length: int, step: int, clamped: bool) -> None:
     starts = np.concatenate([[0], np.cumsum(lengths)])
     episode_of = np.repeat(np.arange(len(lengths)), lengths)
-    sampler = SequenceSampler(starts, length, 6, 0)
+    sampler = SequenceSampler(BatchSampler(int(starts[-1]), 6, 0), starts, length, clamped=clamped)
     indices, mask = sampler.windows(step)
     parts = [sampler.windows(step, rank, 3)[0] for rank in range(3)]
     np.testing.assert_array_equal(np.concatenate(parts), indices)
@@ -119,6 +120,8 @@ def test_windows_stay_in_their_episode(lengths: list[int], length: int, step: in
         expected = [row[0] + k < starts[episode + 1] for k in range(length)]
         np.testing.assert_array_equal(valid, expected)
         np.testing.assert_array_equal(row[valid], row[0] + np.arange(valid.sum()))
+        if clamped:
+            assert valid.sum() == min(length, lengths[episode]), "only short episodes are padded"
         assert (row[~valid] == starts[episode + 1] - 1).all()
 
 
@@ -135,4 +138,4 @@ def test_a_batch_that_does_not_split_is_refused() -> None:
     with pytest.raises(UsageError, match="multiple of the number of workers"):
         BatchSampler(100, 10, 0).indices(0, 0, 3)
     with pytest.raises(UsageError, match="at least 1"):
-        SequenceSampler(np.array([0, 5]), 0, 4, 0)
+        SequenceSampler(BatchSampler(5, 4, 0), np.array([0, 5]), 0)

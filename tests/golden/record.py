@@ -1,34 +1,43 @@
-"""Record golden losses anew, after a change that is meant to move them: ``python -m tests.golden.record``."""
+"""Record golden losses anew, after a change that is meant to move them: ``python -m tests.golden.record [NAME]``."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 import tempfile
 from pathlib import Path
 
 import torch
 
 from metrics.history import read_history, series
+from tests.trainers.algorithms_helpers import algorithm_config
 from tests.trainers.helpers import grid_experiment, record_grid
+from trainers.algorithms import ALGORITHMS
 from trainers.config import ExperimentConfig
 from trainers.launch import run_inline
 
-GRID_BC = Path(__file__).parent / "grid_bc.json"
-NAMES = ("train/loss/total", "train/loss/entropy")
+
+def golden_file(name: str) -> Path:
+    return Path(__file__).parent / f"grid_{name}.json"
 
 
-def golden_experiment(dataset: Path) -> ExperimentConfig:
-    return grid_experiment(dataset, learner_steps=50)
+def golden_experiment(name: str, dataset: Path) -> ExperimentConfig:
+    return dataclasses.replace(grid_experiment(dataset, learner_steps=50), algorithm=algorithm_config(name))
 
 
-def golden_losses(dataset: Path, run_dir: Path) -> dict[str, list[float]]:
-    run_inline(golden_experiment(dataset), run_dir, evaluate=lambda policy, learner_step: {})
+def golden_losses(name: str, dataset: Path, run_dir: Path) -> dict[str, list[float]]:
+    """Every loss by its metric name, at every fifth step."""
+    run_inline(golden_experiment(name, dataset), run_dir, evaluate=lambda policy, learner_step: {})
     rows = read_history(run_dir / "metrics.jsonl")
-    return {name: [round(value, 6) for value in series(rows, name)[1]] for name in NAMES}
+    terms = [term for term in rows[-1] if term.startswith("train/loss/")]
+    return {term: [round(value, 6) for value in series(rows, term)[1]] for term in sorted(terms)}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         record_grid(Path(folder) / "grid")
-        GRID_BC.write_text(json.dumps(golden_losses(Path(folder) / "grid", Path(folder) / "run"), indent=1) + "\n")
+        for chosen in sys.argv[1:] or sorted(ALGORITHMS):
+            losses = golden_losses(chosen, Path(folder) / "grid", Path(folder) / chosen)
+            golden_file(chosen).write_text(json.dumps(losses, indent=1) + "\n")

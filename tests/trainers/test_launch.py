@@ -91,7 +91,7 @@ def test_the_learning_rate_warms_up_and_decays(grid_data: Path) -> None:
 def test_parameters_that_are_not_trainable_are_left_out_of_the_optimizer(grid_data: Path) -> None:
     layer = torch.nn.Linear(2, 2)
     layer.bias.requires_grad_(False)
-    groups = build_optimizer(grid_experiment(grid_data).train, layer.parameters()).param_groups
+    groups = build_optimizer(grid_experiment(grid_data).train, layer).param_groups
     assert [id(parameter) for group in groups for parameter in group["params"]] == [id(layer.weight)]
 
 

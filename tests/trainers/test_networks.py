@@ -97,10 +97,10 @@ def test_unknown_or_unfit_encoders_are_refused() -> None:
     with pytest.raises(UsageError, match="text column"):
         build_policy_network(image_spec(), NetworkConfig(encoder="bytes"))
     with pytest.raises(UsageError, match="cannot score"):
-        PolicyNetwork(text_spec(), ImpalaEncoder(image_spec(), 16), 16)
+        PolicyNetwork(text_spec(), ImpalaEncoder(image_spec(), NetworkConfig(hidden_size=16)), 16)
     with pytest.raises(UsageError, match="fixed action space"):
         build_policy_network(fixed_text_spec(), NetworkConfig(encoder="cross"))
-    assert set(ENCODERS) == {"small", "impala", "bytes", "cross", "hf"}
+    assert set(ENCODERS) == {"small", "impala", "impala-large", "nature", "bytes", "cross", "hf"}
 
 
 def test_bytes_reads_texts_of_a_fixed_action_space() -> None:

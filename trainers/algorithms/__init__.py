@@ -9,10 +9,21 @@ from envs.seeding import derive_seed
 from envs.spec import EnvSpec
 from trainers.algorithms.base import Algorithm
 from trainers.algorithms.bc import BC
+from trainers.algorithms.bcq import BCQ
+from trainers.algorithms.bct import BCT
+from trainers.algorithms.cql import CQL
+from trainers.algorithms.dt import DT
+from trainers.algorithms.ensemble import Ensemble
+from trainers.algorithms.iql import IQL
 from trainers.config import AlgorithmConfig, NetworkConfig
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     "bc": BC,
+    "bcq": BCQ,
+    "bct": BCT,
+    "cql": CQL,
+    "dt": DT,
+    "iql": IQL,
 }
 
 __all__ = ["ALGORITHMS", "Algorithm", "algorithm_class", "build_algorithm"]
@@ -36,7 +47,14 @@ def build_algorithm(spec: EnvSpec, algorithm: AlgorithmConfig, network: NetworkC
         UsageError: For an unknown algorithm or option.
     """
     chosen = algorithm_class(algorithm.name)
-    # Initializers of torch draw from its global generator: fork it, so that nothing outside can tell.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "network"))
-        return chosen(spec, network, algorithm.options)
+
+    def build(seed: int) -> Algorithm:
+        # Initializers of torch draw from its global generator: fork it, so that nothing outside can tell.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return chosen(spec, network, algorithm.options)
+
+    first = build(derive_seed(seed, "network"))
+    if algorithm.members == 1:
+        return first
+    return Ensemble([first, *(build(derive_seed(seed, "network", index)) for index in range(1, algorithm.members))])

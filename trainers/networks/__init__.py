@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
@@ -10,14 +10,18 @@ from envs.errors import unknown_name
 from envs.spec import EnvSpec
 from trainers.config import NetworkConfig
 from trainers.networks.cross import CrossEncoder
-from trainers.networks.encoders import BytesEncoder, ImpalaEncoder, SmallEncoder
+from trainers.networks.encoders import BytesEncoder, ImpalaEncoder, LargeImpalaEncoder, NatureEncoder, SmallEncoder
 from trainers.networks.hf import HuggingFaceEncoder
 from trainers.networks.inputs import RaggedTensor, TensorObservations, collate
 from trainers.networks.policy_network import PolicyNetwork, entropy
+from trainers.networks.sequence import SequenceConfig, SequenceModel
+from trainers.networks.value_network import HeadSpec, Sharing, ValueNetwork
 
 ENCODERS: dict[str, Callable[[EnvSpec, NetworkConfig], nn.Module]] = {
-    "small": lambda spec, config: SmallEncoder(spec, config.hidden_size),
-    "impala": lambda spec, config: ImpalaEncoder(spec, config.hidden_size),
+    "small": SmallEncoder,
+    "impala": ImpalaEncoder,
+    "impala-large": LargeImpalaEncoder,
+    "nature": NatureEncoder,
     "bytes": lambda spec, config: BytesEncoder(spec, config.hidden_size),
     "cross": lambda spec, config: CrossEncoder(spec, config.hidden_size),
     "hf": lambda spec, config: HuggingFaceEncoder(spec, config.hidden_size, config.pretrained),
@@ -27,11 +31,17 @@ also a `texts.CandidateEncoder`."""
 
 __all__ = [
     "ENCODERS",
+    "HeadSpec",
     "PolicyNetwork",
     "RaggedTensor",
+    "SequenceConfig",
+    "SequenceModel",
+    "Sharing",
     "TensorObservations",
+    "ValueNetwork",
     "build_encoder",
     "build_policy_network",
+    "build_value_network",
     "collate",
     "entropy",
 ]
@@ -55,3 +65,14 @@ def build_policy_network(spec: EnvSpec, config: NetworkConfig) -> PolicyNetwork:
         UsageError: If the encoder is unknown or does not fit the environment.
     """
     return PolicyNetwork(spec, build_encoder(spec, config), config.hidden_size)
+
+
+def build_value_network(
+    spec: EnvSpec, config: NetworkConfig, heads: Mapping[str, HeadSpec], sharing: Sharing
+) -> ValueNetwork:
+    """A freshly initialized network of named values; the caller seeds torch.
+
+    Raises:
+        UsageError: If the encoder is unknown or does not fit the environment or the sharing.
+    """
+    return ValueNetwork(spec, config, heads, sharing, build_encoder)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from envs.errors import UsageError
 from envs.spec import EnvSpec
+from trainers.config import NetworkConfig, Pixels
 from trainers.networks.inputs import RaggedTensor, TensorObservations
 from trainers.networks.texts import BytesEmbedding, Encoded, ragged, split_candidates, text_columns
 
@@ -32,25 +35,84 @@ def image_column(spec: EnvSpec) -> str:
     return names[0]
 
 
-def scaled_pixels(image: Tensor, like: Tensor) -> Tensor:
-    """Pixels as (x - 128) / 64, between -2 and 2, in the dtype that the next layer computes in.
+def scaled_pixels(image: Tensor, like: Tensor, pixels: Pixels = "centered") -> Tensor:
+    """Pixels as numbers: "centered" (x - 128) / 64, between -2 and 2; "unit" x / 255; "raw" x as it is.
 
     Centered pixels let behavioral cloning fit a small sprite on a large background; in [0, 1] the loss of 20,000 maze
-    transitions stays near that of guessing for the first thousand steps. Both operations are exact in bfloat16.
+    transitions stays near that of guessing for the first thousand steps. Its operations are exact in bfloat16.
 
     Args:
         image: ``uint8`` [B, H, W, C].
         like: A parameter; its dtype is used outside autocast.
+        pixels: Which of them.
 
     Returns:
-        [B, C, H, W]; the bytes keep their order, which makes it channels-last in memory.
+        [B, C, H, W] in the dtype that the next layer computes in; the bytes keep their order, which makes it
+        channels-last in memory.
     """
     kind = image.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
-    return (image.permute(0, 3, 1, 2).to(dtype) - 128) / 64
+    values = image.permute(0, 3, 1, 2).to(dtype)
+    if pixels == "raw":
+        return values
+    return values / 255 if pixels == "unit" else (values - 128) / 64
 
 
-class SmallEncoder(nn.Module):
+class ImageEncoder(nn.Module):
+    """Maps of an image, flattened or averaged, and linear layers with rectifiers over them.
+
+    Args:
+        spec: An environment with one image.
+        config: Says how bytes are read and maps are pooled, and the width of the features.
+    """
+
+    hidden: tuple[int, ...] = ()
+    """Widths of linear layers before the last one."""
+
+    def __init__(self, spec: EnvSpec, config: NetworkConfig) -> None:
+        super().__init__()
+        self.column = image_column(spec)
+        self.pixels, self.pooling = config.pixels, config.pooling
+        height, width, channels = spec.observation_columns[self.column].shape
+        self.build(height, width, channels)
+        with torch.no_grad():
+            num_features = self._pooled(torch.zeros(1, channels, height, width)).shape[1]
+        widths = (num_features, *self.hidden, config.hidden_size)
+        layers = [nn.Linear(before, after) for before, after in pairwise(widths)]
+        self.inner = nn.ModuleList(layers[:-1])
+        self.linear: nn.Linear | None = layers[-1]
+        initialize(self)
+
+    def build(self, height: int, width: int, channels: int) -> None:
+        """Make the layers that `maps` uses."""
+        raise NotImplementedError
+
+    def maps(self, pixels: Tensor) -> Tensor:
+        """Non-negative maps [B, C', H', W'] of scaled pixels [B, C, H, W]."""
+        raise NotImplementedError
+
+    def forward(self, observations: TensorObservations) -> Tensor:
+        """Features [B, H]."""
+        image = _fixed(observations, self.column)
+        features = self._pooled(scaled_pixels(image, next(self.parameters()), self.pixels))
+        for layer in [*self.inner, *([] if self.linear is None else [self.linear])]:
+            features = F.relu(layer(features))
+        return features
+
+    def drop_projection(self) -> int:
+        """Take the linear layers away, so that the features are the pooled maps; returns how many they are."""
+        assert self.linear is not None
+        first = self.inner[0] if len(self.inner) else self.linear
+        assert isinstance(first, nn.Linear)
+        self.inner, self.linear = nn.ModuleList(), None
+        return first.in_features
+
+    def _pooled(self, pixels: Tensor) -> Tensor:
+        maps = self.maps(pixels)
+        return maps.mean(dim=(2, 3)) if self.pooling == "average" else maps.flatten(1)
+
+
+class SmallEncoder(ImageEncoder):
     """Patches, two 3x3 convolutions and a linear layer: made for training on a CPU.
 
     The first layer brings any image to about 16 x 16 places with patches that overlap by half (64 x 64: kernel 8,
@@ -58,26 +120,17 @@ class SmallEncoder(nn.Module):
     three times as many frames a second as a stack of 4 x 4 convolutions of stride 2.
     """
 
-    def __init__(self, spec: EnvSpec, hidden_size: int) -> None:
-        super().__init__()
-        self.column = image_column(spec)
-        height, width, channels = spec.observation_columns[self.column].shape
+    def build(self, height: int, width: int, channels: int) -> None:
+        """Make the layers."""
         stride = max(1, min(height, width) // 16)
         kernel = 2 * stride if stride > 1 else 3
         self.patches = nn.Conv2d(channels, 32, kernel, stride, padding=(kernel - stride + 1) // 2)
         self.mix = nn.Conv2d(32, 32, 3, padding=1)
         self.reduce = nn.Conv2d(32, 32, 3, stride=2, padding=1)
-        self.linear = nn.Linear(_flat_size(self._maps, (channels, height, width)), hidden_size)
-        initialize(self)
 
-    def _maps(self, pixels: Tensor) -> Tensor:
-        maps = F.relu(self.mix(F.relu(self.patches(pixels))))
-        return F.relu(self.reduce(maps)).flatten(1)
-
-    def forward(self, observations: TensorObservations) -> Tensor:
-        """Features [B, H]."""
-        image = _fixed(observations, self.column)
-        return F.relu(self.linear(self._maps(scaled_pixels(image, self.linear.weight))))
+    def maps(self, pixels: Tensor) -> Tensor:
+        """Maps [B, 32, H', W']."""
+        return F.relu(self.reduce(F.relu(self.mix(F.relu(self.patches(pixels))))))
 
 
 class ResidualBlock(nn.Module):
@@ -93,39 +146,57 @@ class ResidualBlock(nn.Module):
         return maps + self.second(F.relu(self.first(F.relu(maps)), inplace=True))
 
 
-class ImpalaEncoder(nn.Module):
+class ImpalaEncoder(ImageEncoder):
     """The residual network of IMPALA (Espeholt et al. 2018, figure 3), channels 16, 32, 32, without normalization.
 
     On 64 x 64 x 3 with 256 features it has 622,144 parameters; with a head of 15 actions 625,999, as in the benchmark.
     """
 
-    CHANNELS = (16, 32, 32)
+    channels: tuple[int, ...] = (16, 32, 32)
 
-    def __init__(self, spec: EnvSpec, hidden_size: int) -> None:
-        super().__init__()
-        self.column = image_column(spec)
-        height, width, channels = spec.observation_columns[self.column].shape
+    def build(self, height: int, width: int, channels: int) -> None:
+        """Make the stages."""
         stages: list[nn.Module] = []
-        incoming = channels
-        for outgoing in self.CHANNELS:
+        for incoming, outgoing in pairwise((channels, *self.channels)):
             stages += [
                 nn.Conv2d(incoming, outgoing, 3, padding=1),
                 nn.MaxPool2d(3, stride=2, padding=1),
                 ResidualBlock(outgoing),
                 ResidualBlock(outgoing),
             ]
-            incoming = outgoing
         self.stages = nn.Sequential(*stages)
-        self.linear = nn.Linear(_flat_size(self._maps, (channels, height, width)), hidden_size)
-        initialize(self)
 
-    def _maps(self, pixels: Tensor) -> Tensor:
-        return F.relu(self.stages(pixels)).flatten(1)
+    def maps(self, pixels: Tensor) -> Tensor:
+        """Maps [B, C', H', W']."""
+        return F.relu(self.stages(pixels))
 
-    def forward(self, observations: TensorObservations) -> Tensor:
-        """Features [B, H]."""
-        image = _fixed(observations, self.column)
-        return F.relu(self.linear(self._maps(scaled_pixels(image, self.linear.weight))))
+
+class LargeImpalaEncoder(ImpalaEncoder):
+    """The same with four stages of 64, 256, 256 and 512 channels and a further layer of 2048.
+
+    On 64 x 64 x 3 with 256 features and 15 actions 33.5 million parameters, the benchmark's largest.
+    """
+
+    channels = (64, 256, 256, 512)
+    hidden = (2048,)
+
+
+class NatureEncoder(ImageEncoder):
+    """The three convolutions of DQN (Mnih et al. 2015), for images of at least 36 x 36."""
+
+    def build(self, height: int, width: int, channels: int) -> None:
+        """Make the convolutions."""
+        if min(height, width) < 36:
+            raise UsageError(
+                f"The encoder 'nature' needs images of 36 x 36 or more, not {height} x {width}; use 'small'."
+            )
+        self.stages = nn.Sequential(
+            nn.Conv2d(channels, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3)
+        )
+
+    def maps(self, pixels: Tensor) -> Tensor:
+        """Maps [B, 64, H', W']."""
+        return F.relu(self.stages(pixels))
 
 
 class BytesEncoder(nn.Module):
@@ -173,9 +244,3 @@ def _fixed(observations: TensorObservations, column: str) -> Tensor:
     image = observations[column]
     assert isinstance(image, Tensor)
     return image
-
-
-def _flat_size(maps: object, shape: tuple[int, int, int]) -> int:
-    with torch.no_grad():
-        flat: Tensor = maps(torch.zeros(1, *shape))  # type: ignore[operator]
-    return flat.shape[1]

@@ -137,12 +137,17 @@ class BytesEmbedding(nn.Module):
 
 
 class CandidateHead(nn.Module):
-    """Scores each candidate text of a row against the row's features."""
+    """Scores each candidate text of a row against the row's features.
 
-    def __init__(self, hidden_size: int) -> None:
+    Args:
+        hidden_size: H, width of the features.
+        outputs: N, numbers per candidate.
+    """
+
+    def __init__(self, hidden_size: int, outputs: int = 1) -> None:
         super().__init__()
         self.mix = nn.Linear(3 * hidden_size, hidden_size)
-        self.score = nn.Linear(hidden_size, 1)
+        self.score = nn.Linear(hidden_size, outputs)
 
     def forward(self, features: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:
         """Logits, -inf beyond a row's candidates.
@@ -153,13 +158,13 @@ class CandidateHead(nn.Module):
             counts: Candidates per row [B]; their sum is M.
 
         Returns:
-            [B, A] with A the largest count.
+            [B, A] with A the largest count; with several outputs [B, A, N].
         """
         row = torch.repeat_interleave(counts)  # [M]
         context = features[row]
         mixed = torch.relu(self.mix(torch.cat([context, candidates, context * candidates], dim=1)))
-        scores = self.score(mixed).squeeze(1).float()
+        scores = self.score(mixed).squeeze(1).float()  # [M], or [M, N]
         place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
-        width = int(counts.max())
-        logits = torch.full((len(counts), width), -torch.inf, device=scores.device)
+        width = max(1, int(counts.max()))  # a batch of ended episodes may offer nothing at all
+        logits = torch.full((len(counts), width, *scores.shape[1:]), -torch.inf, device=scores.device)
         return logits.index_put((row, place), scores)
