@@ -17,7 +17,7 @@ from actors.replaying import Workers, check_environment, renderings
 from data.dataset import Dataset
 from data.episode import Episode
 from data.files import check_disk_space
-from data.training_record import PlayedEpisode, TrainingRecord
+from data.training_record import RECORD, PlayedEpisode, TrainingRecord
 from data.writer import DatasetWriter
 from envs.errors import RunError, UsageError
 from envs.overrides import apply_overrides, parse_overrides
@@ -25,7 +25,6 @@ from envs.spec import EnvSpec
 
 RECIPE = "ppo-suboptimal"
 SOURCE = "ppo-training"
-RECORD = "episodes.record"
 _CHUNK_STEPS = 4_000_000  # actions in memory at once
 _CHUNK_EPISODES = 4096
 

@@ -20,6 +20,7 @@ from envs.errors import UsageError
 from envs.registry import make_spec
 from metrics.loggers import Logger, TensorBoardLogger, Values
 from metrics.wandb_logger import WandbLogger
+from trainers.actor_critic import build_actor_critic
 from trainers.online import train_online
 from trainers.online_config import OnlineConfig, build_online
 from trainers.run_files import CONFIG, RUN, read_json
@@ -40,9 +41,9 @@ CHANGEABLE = (
     "tracking",
 )
 """Fields that may differ when a run goes on: how long and where it trains, not what it learns from what."""
-_CHECKPOINT_BYTES = 20_000_000  # parameters and two moments of each, twice while the newer replaces the older
-_KEPT_BYTES = 1_500_000  # float16 parameters
-_RECORD_BYTES = 3  # of one environment step
+_CHECKPOINT_BYTES = 24  # of a parameter: itself and two moments, twice while the newer replaces the older
+_KEPT_BYTES = 2
+_RECORD_BYTES = 3  # of an environment step
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -126,9 +127,12 @@ def _as_json(config: OnlineConfig) -> dict[str, Any]:
 
 def disk_bytes(config: OnlineConfig) -> int:
     """About what a run writes at most."""
+    module = build_actor_critic(make_spec(config.env), config.network, config.seed)
     every = config.keep_every_env_steps
-    kept = 0 if every is None else _KEPT_BYTES * (config.env_steps // max(every, config.steps_per_update) + 1)
-    return _CHECKPOINT_BYTES + kept + (_RECORD_BYTES * config.env_steps if config.record_episodes else 0)
+    num_kept = 0 if every is None else config.env_steps // max(every, config.steps_per_update) + 1
+    per_parameter = _CHECKPOINT_BYTES + _KEPT_BYTES * num_kept
+    recorded = _RECORD_BYTES * config.env_steps if config.record_episodes else 0
+    return per_parameter * sum(parameter.numel() for parameter in module.parameters()) + recorded
 
 
 def frame_bytes(config: OnlineConfig) -> int:

@@ -10,9 +10,9 @@ import pytest
 
 from actors.collect_command import run as run_collect
 from actors.replaying import Workers
-from actors.training_episodes import RECORD, TrainingConfig, collect_training, episodes_of_training
+from actors.training_episodes import TrainingConfig, collect_training, episodes_of_training
 from data.dataset import Dataset
-from data.training_record import PlayedEpisode, RecordWriter, TrainingRecord
+from data.training_record import RECORD, PlayedEpisode, RecordWriter, TrainingRecord
 from envs.errors import RunError, UsageError
 from envs.overrides import apply_overrides
 from envs.registry import make_vec
