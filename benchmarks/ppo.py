@@ -134,7 +134,7 @@ def gpu_config(args: argparse.Namespace) -> OnlineConfig:
     envs = args.envs or 2 * processes * max(1, round(128 / processes))
     words = [f"env=procgen/{args.game}", f"num_envs={envs}", f"fragment_steps={args.steps or max(1, 16_384 // envs)}"]
     words += [f"network.encoder={args.network or 'impala'}", f"num_env_processes={processes}"]
-    return build_online("procgen-ppo", [*words, "overlap=true", "use_gpu=true", f"compile={str(args.compile).lower()}"])
+    return build_online("procgen-ppo-gpu", [*words, f"compile={str(args.compile).lower()}"])
 
 
 def measure_gpu(args: argparse.Namespace) -> None:
