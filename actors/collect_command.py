@@ -86,7 +86,7 @@ def _collect_training(args: argparse.Namespace, out: Path) -> dict[str, Any]:
     config = build_training(args.overrides)
     say(f"Render the episodes that the training {config.run} recorded into {out}")
     with Progress("collect", config.max_transitions or 0, "transitions") as progress:
-        dataset = collect_training(config, out, progress.update)
+        dataset = collect_training(config, out, progress.update, address=args.address)
     _print(dataset, out)
     return _summary(dataset, out)
 

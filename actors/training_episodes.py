@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 
 from actors.collect_config import row_bytes
-from actors.render import Rendering, Scripts, render
+from actors.render import Rendering, Scripts
+from actors.replaying import Workers, check_environment, renderings
 from data.dataset import Dataset
 from data.episode import Episode
 from data.files import check_disk_space
-from data.training_record import PlayedEpisode, TrainingRecord
+from data.training_record import RECORD, PlayedEpisode, TrainingRecord
 from data.writer import DatasetWriter
 from envs.errors import RunError, UsageError
 from envs.overrides import apply_overrides, parse_overrides
-from envs.registry import make_vec
+from envs.spec import EnvSpec
 
 RECIPE = "ppo-suboptimal"
 SOURCE = "ppo-training"
-RECORD = "episodes.record"
 _CHUNK_STEPS = 4_000_000  # actions in memory at once
 _CHUNK_EPISODES = 4096
 
@@ -37,8 +37,10 @@ class TrainingConfig:
     """Directory of an online run that recorded its episodes."""
     max_transitions: int | None = None
     """Whole episodes spread evenly over the training, about so many transitions; None takes all."""
+    num_actors: int = 0
+    """Ray actors that render; 0 renders in this process."""
     num_envs: int = 64
-    """Slots to render in."""
+    """Slots of each."""
     license: str = "MIT"
     """SPDX identifier stored with the dataset."""
 
@@ -52,12 +54,14 @@ def build_training(words: Sequence[str]) -> TrainingConfig:
     config = apply_overrides(TrainingConfig(), parse_overrides(words))
     if not config.run:
         raise UsageError(f"Name the training: gengap collect {RECIPE} run=DIR, the directory of an online run.")
-    if config.num_envs < 1 or (config.max_transitions is not None and config.max_transitions < 1):
-        raise UsageError(f"num_envs is {config.num_envs}, max_transitions {config.max_transitions}; both start at 1.")
+    if config.max_transitions is not None and config.max_transitions < 1:
+        raise UsageError(f"max_transitions is {config.max_transitions}; it must be at least 1, or none.")
     return config
 
 
-def episodes_of_training(run_dir: Path, *, num_envs: int = 64, max_transitions: int | None = None) -> Iterator[Episode]:
+def episodes_of_training(
+    run_dir: Path, *, workers: Workers | None = None, max_transitions: int | None = None
+) -> Iterator[Episode]:
     """Every recorded episode with observations and raw rewards, about in the order in which they were played.
 
     The policy of an episode is named by the run and the update after which it ended; ``behavior_logp`` are those of
@@ -65,24 +69,25 @@ def episodes_of_training(run_dir: Path, *, num_envs: int = 64, max_transitions: 
 
     Args:
         run_dir: The run.
-        num_envs: Slots to render in.
+        workers: Who renders; None renders here.
         max_transitions: As in `TrainingConfig`.
 
     Raises:
-        UsageError: If the run has no record.
+        UsageError: If the run has no record, or its environment is unknown or another one here.
         RunError: If an episode's return or end comes out otherwise: another build of the environment, or damage.
     """
     record = TrainingRecord(run_dir / RECORD)
     counts: dict[int, int] = {}
     run_id = _run_id(run_dir)
-    with contextlib.closing(make_vec(record.env.name, num_envs)) as env:
-        for chunk in _chunks(_chosen(record, max_transitions)):
-            scripts = _scripts(record.env.name, [played for _, played in chunk])
-            numbers = []
-            for _, played in chunk:
-                numbers.append(counts.get(played.level, 0))
-                counts[played.level] = numbers[-1] + 1
-            for rendering in render(env, scripts, range(len(chunk))):
+    check_environment(record.env)
+    for chunk in _chunks(_chosen(record, max_transitions)):
+        numbers = []
+        for _, played in chunk:
+            numbers.append(counts.get(played.level, 0))
+            counts[played.level] = numbers[-1] + 1
+        scripts = _scripts(record.env, [played for _, played in chunk])
+        with renderings(scripts, workers or Workers()) as arriving:
+            for rendering in arriving:
                 update, played = chunk[rendering.index]
                 _check(played, rendering, update)
                 yield Episode(
@@ -103,7 +108,11 @@ def episodes_of_training(run_dir: Path, *, num_envs: int = 64, max_transitions: 
 
 
 def collect_training(
-    config: TrainingConfig, out: Path, advance: Callable[[float, float], None] | None = None
+    config: TrainingConfig,
+    out: Path,
+    advance: Callable[[float, float], None] | None = None,
+    *,
+    address: str | None = None,
 ) -> Dataset:
     """Write them as a dataset.
 
@@ -111,20 +120,25 @@ def collect_training(
         config: Which training.
         out: Directory of the dataset; it must not exist.
         advance: Told transitions written and transitions expected.
+        address: Ray cluster to join where actors render; None starts a local one.
 
     Raises:
         UsageError: If the run has no record, or `out` exists.
         RunError: If the disk is too small or full, or episodes come out otherwise; nothing is left behind.
     """
     run_dir = Path(config.run)
+    workers = Workers(num_actors=config.num_actors, num_envs=config.num_envs, address=address)
     record = TrainingRecord(run_dir / RECORD)
     total = sum(len(played.actions) for _, played in _chosen(record, config.max_transitions))
     if total == 0:
         raise UsageError(f"{run_dir} recorded no episode that ended; train longer.")
     check_disk_space(out, total * row_bytes(record.env))
     provenance = {"command": f"collect {RECIPE}", "run": _run_id(run_dir), "max_transitions": config.max_transitions}
-    episodes = episodes_of_training(run_dir, num_envs=config.num_envs, max_transitions=config.max_transitions)
-    with DatasetWriter(out, record.env, provenance, license=config.license) as writer:
+    episodes = episodes_of_training(run_dir, workers=workers, max_transitions=config.max_transitions)
+    with (
+        _session(workers),
+        DatasetWriter(out, record.env, provenance, license=config.license) as writer,
+    ):
         for episode in episodes:
             writer.add(episode)
             if advance is not None:
@@ -159,10 +173,23 @@ def _chunks(entries: Iterator[tuple[int, PlayedEpisode]]) -> Iterator[list[tuple
         yield chunk
 
 
-def _scripts(env: str, episodes: Sequence[PlayedEpisode]) -> Scripts:
+@contextlib.contextmanager
+def _session(workers: Workers) -> Iterator[None]:
+    """One Ray session around all chunks."""
+    if not workers.num_actors:
+        yield
+        return
+    from actors.cluster import ray_session
+
+    with ray_session(workers.address):
+        yield
+
+
+def _scripts(env: EnvSpec, episodes: Sequence[PlayedEpisode]) -> Scripts:
+    narrow = np.uint8 if env.num_actions <= 256 else np.int32
     starts = np.cumsum([0, *(len(played.actions) for played in episodes)])
     levels = np.array([played.level for played in episodes], dtype=np.int64)
-    return Scripts(env, levels, starts, np.concatenate([played.actions for played in episodes]))
+    return Scripts(env.name, levels, starts, np.concatenate([played.actions for played in episodes]).astype(narrow))
 
 
 def _check(played: PlayedEpisode, rendering: Rendering, update: int) -> None:

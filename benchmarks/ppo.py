@@ -43,6 +43,14 @@ class Way:
         stack.callback(self.streams.close)
         self._begun = False
 
+    def cpu_s(self) -> float:
+        """Processor time so far of this process and of those that step its environments."""
+        import psutil  # a bare machine with a GPU may lack it
+
+        source = getattr(self.streams, "source", None)
+        pids = [process.pid for process in getattr(source, "processes", [])]
+        return time.process_time() + sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
+
     def round(self, more: bool) -> tuple[int, float, float]:
         """One update.
 
@@ -64,18 +72,23 @@ class Way:
         return sum(fragment.actions.size for fragment in fragments), time.perf_counter() - started, waited_s
 
 
-def take_turns(ways: dict[str, Way], turns: int, rounds: int) -> dict[str, list[float]]:
-    """Steps/s of each way in each turn, some updates in a row; nothing plays on while others have theirs."""
+def take_turns(ways: dict[str, Way], turns: int, rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Steps/s of each way in each turn, some updates in a row, by wall time and by processor time.
+
+    Nothing plays on while others have their turn.
+    """
     rates: dict[str, list[float]] = {name: [] for name in ways}
+    cpu_rates: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(turns + 1):
         for name, way in ways.items():
-            steps, seconds = 0, 0.0
+            steps, seconds, cpu_s = 0, 0.0, way.cpu_s()
             for number in range(rounds):
                 played, took_s, _ = way.round(more=number < rounds - 1)
                 steps, seconds = steps + played, seconds + took_s
             if turn:  # the first warms up
                 rates[name].append(steps / seconds)
-    return rates
+                cpu_rates[name].append(steps / (way.cpu_s() - cpu_s))
+    return rates, cpu_rates
 
 
 def measure_cpu(args: argparse.Namespace) -> None:
@@ -92,7 +105,7 @@ def measure_cpu(args: argparse.Namespace) -> None:
     with ExitStack() as stack:
         configs = {name: build_online("procgen-ppo-cpu", [*words, *extra]) for name, extra in variants.items()}
         ways = {name: Way(config, stack) for name, config in configs.items()}
-        rates = take_turns(ways, args.turns, args.rounds)
+        rates, cpu_rates = take_turns(ways, args.turns, args.rounds)
     ratios = {
         name: statistics.median(one / first for one, first in zip(values, rates["in_turn"], strict=True))
         for name, values in rates.items()
@@ -107,6 +120,7 @@ def measure_cpu(args: argparse.Namespace) -> None:
         fastest=best,
         ratios={name: round(value, 3) for name, value in ratios.items()},
         steps_per_s={name: round(statistics.median(values)) for name, values in rates.items()},
+        steps_per_cpu_s={name: round(statistics.median(values)) for name, values in cpu_rates.items()},
         game=args.game,
         network=args.network or "small",
         turns=args.turns,
@@ -120,7 +134,7 @@ def gpu_config(args: argparse.Namespace) -> OnlineConfig:
     envs = args.envs or 2 * processes * max(1, round(128 / processes))
     words = [f"env=procgen/{args.game}", f"num_envs={envs}", f"fragment_steps={args.steps or max(1, 16_384 // envs)}"]
     words += [f"network.encoder={args.network or 'impala'}", f"num_env_processes={processes}"]
-    return build_online("procgen-ppo", [*words, "overlap=true", "use_gpu=true", f"compile={str(args.compile).lower()}"])
+    return build_online("procgen-ppo-gpu", [*words, f"compile={str(args.compile).lower()}"])
 
 
 def measure_gpu(args: argparse.Namespace) -> None:

@@ -28,6 +28,8 @@ from data.files import disk_errors
 from envs.errors import RunError, UsageError
 from envs.spec import EnvSpec
 
+RECORD = "episodes.record"
+"""Name of the file in the directory of a run."""
 FORMAT = "gengap-training-record"
 _MARK = b"UPDT"
 _HEAD = struct.Struct("<4sIIII")

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from actors.training_episodes import RECORD
-from data.training_record import RecordWriter
+from data.training_record import RECORD, RecordWriter
 from envs.spec import EnvSpec
 from trainers.actor_critic import PPOLearner
 from trainers.fragment import Fragment, finished

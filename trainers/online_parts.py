@@ -27,6 +27,7 @@ def build_learner(config: OnlineConfig, spec: EnvSpec) -> PPOLearner:
     if config.use_gpu and not torch.cuda.is_available():
         raise UsageError("use_gpu is true but no CUDA device is visible; leave it out, or run where there is one.")
     device = "cuda" if config.use_gpu else "cpu"
+    torch.backends.cudnn.benchmark = config.use_gpu  # shapes never change, so the best kernels are worth finding
     module = build_actor_critic(spec, config.network, config.seed)
     return PPOLearner(
         module, config.ppo, seed=config.seed, device=device, precision=config.precision, compile=config.compile

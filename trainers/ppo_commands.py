@@ -20,6 +20,7 @@ from envs.errors import UsageError
 from envs.registry import make_spec
 from metrics.loggers import Logger, TensorBoardLogger, Values
 from metrics.wandb_logger import WandbLogger
+from trainers.actor_critic import build_actor_critic
 from trainers.online import train_online
 from trainers.online_config import OnlineConfig, build_online
 from trainers.run_files import CONFIG, RUN, read_json
@@ -40,7 +41,9 @@ CHANGEABLE = (
     "tracking",
 )
 """Fields that may differ when a run goes on: how long and where it trains, not what it learns from what."""
-_CHECKPOINT_BYTES = 20_000_000  # parameters and two moments of each, twice while the newer replaces the older
+_CHECKPOINT_BYTES = 24  # of a parameter: itself and two moments, twice while the newer replaces the older
+_KEPT_BYTES = 2
+_RECORD_BYTES = 3  # of an environment step
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -60,8 +63,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     run_id = prepare(config, run_dir, resume=args.resume)
     say(
         f"Training for {config.env_steps:,} environment steps on levels 0..{config.num_levels - 1} of {config.env}. "
-        f"The frames of one update take {format_bytes(frame_bytes(config))} of memory, checkpoints at most "
-        f"{format_bytes(_CHECKPOINT_BYTES)} of disk in {run_dir}. After an interruption --resume goes on."
+        f"The frames of two updates take {format_bytes(2 * frame_bytes(config))} of memory, everything else at most "
+        f"about {format_bytes(disk_bytes(config))} of disk in {run_dir}. After an interruption --resume goes on."
     )
     with ray_session(args.address) if config.num_streams else contextlib.nullcontext():
         result = train_online(config, run_dir, extra_loggers=_loggers(config, run_dir, run_id))
@@ -81,8 +84,8 @@ def prepare(config: OnlineConfig, run_dir: Path, *, resume: bool) -> str:
         UsageError: If the directory holds another run, or a run although `resume` is off.
     """
     make_spec(config.env).check_levels(config.levels)
-    check_disk_space(run_dir, _CHECKPOINT_BYTES)
-    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
+    check_disk_space(run_dir, disk_bytes(config))
+    wanted = _as_json(config)
     if (run_dir / CONFIG).exists():
         if not resume:
             raise UsageError(f"{run_dir} already holds a run. Continue it with --resume, or choose another --out.")
@@ -97,13 +100,39 @@ def prepare(config: OnlineConfig, run_dir: Path, *, resume: bool) -> str:
 
 
 def _check_same(found: dict[str, Any], wanted: dict[str, Any], run_dir: Path) -> None:
-    changed = [name for name in wanted if name not in CHANGEABLE and found.get(name) != wanted[name]]
+    # A run of an earlier version lacks the fields that came later; it did what their defaults say.
+    found = _completed(found, _as_json(OnlineConfig(name="", env="")))
+    changed = [name for name in wanted if name not in CHANGEABLE and found[name] != wanted[name]]
     if changed:
         name = changed[0]
         raise UsageError(
             f"{run_dir} holds another run: {name} is {found.get(name)!r} there and {wanted[name]!r} here. Resume with "
             "the same settings, or choose another --out."
         )
+
+
+def _completed(found: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _completed(found[name], value)
+        if isinstance(value, dict) and isinstance(found.get(name), dict)
+        else found.get(name, value)
+        for name, value in defaults.items()
+    }
+
+
+def _as_json(config: OnlineConfig) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return value
+
+
+def disk_bytes(config: OnlineConfig) -> int:
+    """About what a run writes at most."""
+    module = build_actor_critic(make_spec(config.env), config.network, config.seed)
+    every = config.keep_every_env_steps
+    num_kept = 0 if every is None else config.env_steps // max(every, config.steps_per_update) + 1
+    per_parameter = _CHECKPOINT_BYTES + _KEPT_BYTES * num_kept
+    recorded = _RECORD_BYTES * config.env_steps if config.record_episodes else 0
+    return per_parameter * sum(parameter.numel() for parameter in module.parameters()) + recorded
 
 
 def frame_bytes(config: OnlineConfig) -> int:

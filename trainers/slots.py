@@ -68,6 +68,8 @@ class EnvSlots:
             following: [B] the level that a slot goes on with if its episode ends now.
         """
         observations, rewards, terminated, truncated, _ = self.env.step(actions)
+        # Copies, because the reset below may write to what was returned.
+        rewards, terminated, truncated = rewards.astype(np.float32), terminated.copy(), truncated.copy()
         ended, finals = terminated | truncated, None
         if ended.any():
             if self._shows_ends and truncated.any():
@@ -75,7 +77,7 @@ class EnvSlots:
             self._levels = np.where(ended, following, self._levels)
             options = {"levels": self._levels, "reset_mask": ended, "in_place": True}
             observations, _ = self.env.reset(options=options)
-        return SlotStep(observations, rewards.astype(np.float32, copy=False), terminated, truncated, finals)
+        return SlotStep(observations, rewards, terminated, truncated, finals)
 
 
 class EpisodeBook:

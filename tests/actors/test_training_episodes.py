@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from actors.collect_command import run as run_collect
-from actors.training_episodes import RECORD, collect_training, episodes_of_training
+from actors.replaying import Workers
+from actors.training_episodes import TrainingConfig, collect_training, episodes_of_training
 from data.dataset import Dataset
-from data.training_record import PlayedEpisode, RecordWriter, TrainingRecord
+from data.training_record import RECORD, PlayedEpisode, RecordWriter, TrainingRecord
 from envs.errors import RunError, UsageError
 from envs.overrides import apply_overrides
 from envs.registry import make_vec
@@ -47,7 +48,11 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_dataset_of_a_training_holds_every_episode_with_its_rewards(run_dir: Path, tmp_path: Path) -> None:
     args = argparse.Namespace(
-        recipe="ppo-suboptimal", overrides=[f"run={run_dir}", "num_envs=4"], out=tmp_path / "data", list=False
+        recipe="ppo-suboptimal",
+        overrides=[f"run={run_dir}", "num_envs=4"],
+        out=tmp_path / "data",
+        list=False,
+        address=None,
     )
     result = run_collect(args)
     dataset, record = Dataset.open(tmp_path / "data"), list(TrainingRecord(run_dir / RECORD))
@@ -64,7 +69,7 @@ def test_the_episodes_are_what_the_environment_shows_and_pays(run_dir: Path) -> 
     for update, one in TrainingRecord(run_dir / RECORD):
         played.setdefault((one.level, one.actions.tobytes()), []).append((update, one))
     env = make_vec("grid/default", 1)
-    episodes = list(episodes_of_training(run_dir, num_envs=3))
+    episodes = list(episodes_of_training(run_dir, workers=Workers(num_envs=3)))
     assert len({(episode.level, episode.episode) for episode in episodes}) == len(episodes)
     for episode in episodes[:15]:
         update, one = played[episode.level, episode.actions.tobytes()].pop(0)
@@ -90,13 +95,21 @@ def test_a_budget_takes_episodes_from_the_whole_training(run_dir: Path) -> None:
     assert len(list(episodes_of_training(run_dir, max_transitions=10 * total))) == len(everything)
 
 
+@pytest.mark.ray
+def test_actors_render_the_same_dataset(run_dir: Path, tmp_path: Path, ray_cluster: Any) -> None:
+    fingerprints = {
+        collect_training(config_of(run_dir, num_actors=number), tmp_path / str(number)).fingerprint for number in (0, 2)
+    }
+    assert len(fingerprints) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.procgen
 def test_a_procgen_training_with_processes_replays_to_its_returns(tmp_path: Path) -> None:
-    record = list(train(tmp_path / "run", "procgen/bossfight", num_env_processes=2, overlap=True, fragment_steps=128))
-    assert len(record) > 5
+    record = list(train(tmp_path / "run", "procgen/starpilot", num_env_processes=2, overlap=True, env_steps=8192))
+    assert len(record) > 50
     for _, one in record[:3]:
-        again = replay("procgen/bossfight", one.level, one.actions)
+        again = replay("procgen/starpilot", one.level, one.actions)
         assert (again["length"], again["unused_actions"]) == (len(one.actions), 0)
         assert again["episode_return"] == pytest.approx(one.episode_return)
     episodes = list(episodes_of_training(tmp_path / "run"))
@@ -126,14 +139,12 @@ def test_an_environment_that_plays_otherwise_is_an_error_and_leaves_nothing(run_
         list(episodes_of_training(tmp_path / "other"))
 
 
-def config_of(run_dir: Path) -> Any:
-    from actors.training_episodes import TrainingConfig
-
-    return apply_overrides(TrainingConfig(), {"run": str(run_dir)})
+def config_of(run_dir: Path, num_actors: int = 0) -> TrainingConfig:
+    return apply_overrides(TrainingConfig(), {"run": str(run_dir), "num_actors": str(num_actors)})
 
 
 def test_wrong_use_is_answered(tmp_path: Path) -> None:
-    args = argparse.Namespace(recipe="ppo-suboptimal", overrides=[], out=tmp_path / "data", list=False)
+    args = argparse.Namespace(recipe="ppo-suboptimal", overrides=[], out=tmp_path / "data", list=False, address=None)
     with pytest.raises(UsageError, match="run=DIR"):
         run_collect(args)
     args.overrides = [f"run={tmp_path}"]

@@ -125,6 +125,20 @@ def test_every_game_has_a_reference() -> None:
     assert all(entry["train"]["mean"] > entry["test"]["mean"] for entry in REFERENCE.values())
 
 
+def test_the_table_names_every_game_and_says_which_are_missing() -> None:
+    lines = (Path(__file__).parents[2] / "docs" / "experts.md").read_text().splitlines()
+    rows = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ") and "| game" not in line}
+    assert set(rows) == set(GAMES)
+    for game, row in rows.items():
+        assert ("missing" in row) == (game not in expert_names())
+        entry = REFERENCE[game]
+        assert f"{entry['train']['mean']:.2f} / {entry['test']['mean']:.2f} |" in row
+        if game in expert_names():
+            returns = read_provenance(game)["returns"]["sampled"]
+            for role in ("train", "test"):
+                assert "{point:.2f} [{low:.2f}, {high:.2f}]".format(**returns[role]) in row
+
+
 @pytest.mark.parametrize("name", expert_names())
 def test_shipped_experts_load_and_say_where_they_come_from(name: str) -> None:
     policy, provenance = load_expert(name), read_provenance(name)

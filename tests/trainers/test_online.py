@@ -231,6 +231,11 @@ def test_the_command_trains_and_goes_on_only_with_the_same_settings(tmp_path: Pa
     with pytest.raises(UsageError, match="num_levels is 200 there and 7 here"):
         command(tmp_path, "env_steps=128", "num_levels=7", resume=True)
     assert command(tmp_path, "env_steps=128", resume=True)["env_steps"] == 128
+    older = json.loads((tmp_path / "run" / "config.json").read_text())
+    del older["overlap"], older["ppo"]["clip"]  # as a version before these fields wrote it
+    (tmp_path / "run" / "config.json").write_text(json.dumps(older))
+    with pytest.raises(UsageError, match="overlap is False there and True here"):
+        command(tmp_path, "env_steps=128", "overlap=true", resume=True)
     assert command(tmp_path, "env_steps=128", resume=True)["env_steps"] == 128  # nothing left to do
     assert load_policy(first["checkpoint"]).spec.name == "grid/default"
 

@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from actors.training_episodes import RECORD
-from data.training_record import TrainingRecord
+from data.training_record import RECORD, TrainingRecord
 from envs.errors import RunError, UsageError
 from envs.registry import make_spec
 from envs.replay import replay
@@ -108,7 +107,7 @@ def start(run_dir: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(check: Any, timeout_s: float = 60.0) -> None:
+def wait_for(check: Any, timeout_s: float = 120.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not check():
         assert time.monotonic() < deadline
@@ -126,23 +125,23 @@ def saved_steps(run_dir: Path) -> int:
 @pytest.mark.chaos
 def test_sigterm_saves_and_sigkill_loses_only_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    with start(run_dir, "env_steps=100000000") as process:
-        wait_for(lambda: saved_steps(run_dir) > 2000)
+    with start(run_dir, "env_steps=10000000") as process:
+        wait_for(lambda: saved_steps(run_dir) > 2000 or process.poll() is not None)
         process.terminate()
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     result = json.loads(out.splitlines()[-1])
     assert (result["finished"], result["stopped_by"]) == (False, "SIGTERM")
     assert result["env_steps"] == saved_steps(run_dir)
     stopped_at = result["env_steps"]
-    with start(run_dir, "env_steps=100000000", "--resume") as process:
-        wait_for(lambda: saved_steps(run_dir) > stopped_at + 1500)
+    with start(run_dir, "env_steps=10000000", "--resume") as process:
+        wait_for(lambda: saved_steps(run_dir) > stopped_at + 1500 or process.poll() is not None)
         process.kill()
         process.communicate()
     resumed_at = saved_steps(run_dir)
     target = resumed_at + 1024
     with start(run_dir, f"env_steps={target}", "--resume") as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert json.loads(out.splitlines()[-1])["finished"]
     rows = read_history(run_dir / "metrics.jsonl")
@@ -234,7 +233,7 @@ def test_the_nearest_policy_is_selected_for_each_fraction_of_the_final_return() 
 def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
     results = {}
     for compile in (False, True):
-        settings = config(compile=compile, env_steps=256)
+        settings = config(compile=compile, env_steps=384, overlap=True, num_env_processes=1)
         train_online(settings, tmp_path / str(compile))
         results[compile] = final_parameters(tmp_path / str(compile))
     torch.testing.assert_close(results[True], results[False], atol=1e-4, rtol=1e-3)

@@ -17,7 +17,7 @@ import torch
 
 from data.episode import EpisodeResult
 from envs.errors import RunError, UsageError
-from envs.registry import make_spec
+from envs.registry import make_spec, make_vec
 from envs.spec import LevelSet
 from tests.trainers.test_online import config
 from trainers.actor_critic import build_actor_critic
@@ -97,6 +97,30 @@ def test_procgen_in_processes_plays_the_same_levels_actions_and_frames() -> None
             np.testing.assert_allclose(expected.values, received.values, atol=1e-5)
             assert expected.episodes == received.episodes
     here.close()
+
+
+@pytest.mark.procgen
+def test_each_slot_sees_and_earns_what_its_level_alone_shows_and_pays() -> None:
+    with processes(env="procgen/starpilot", num_steps=160, act=by_pixels_of_15) as there:
+        (fragment,) = there.collect(0)
+    frames = np.asarray(fragment.observations["image"]).reshape(160, ENVS, 64, 64, 3)
+    ended, starts = fragment.terminated | fragment.truncated, [0] * ENVS
+    alone = make_vec("procgen/starpilot", 1)
+    for t, slot, result in zip(*np.nonzero(ended), fragment.episodes, strict=True):
+        shown, _ = alone.reset(options={"levels": np.array([result.level])})
+        for step in range(starts[slot], t + 1):
+            np.testing.assert_array_equal(frames[step, slot], shown["image"][0])
+            shown, rewards, *_ = alone.step(fragment.actions[step, slot : slot + 1])
+            assert rewards[0] == fragment.rewards[step, slot]
+        assert result.length == t + 1 - starts[slot]
+        starts[slot] = t + 1
+    assert any(fragment.rewards[ended] != 0)  # some episode pays in its last step
+    alone.close()
+
+
+def by_pixels_of_15(rows: Rows) -> tuple[Floats, Floats]:
+    log_probs, values = by_pixels(rows)
+    return np.repeat(log_probs, 3, axis=1) - np.float32(np.log(3)), values
 
 
 @pytest.mark.chaos

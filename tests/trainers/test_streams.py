@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,36 @@ class CountEnv(LevelVectorEnv):
 
     def _observe(self) -> Observations:
         return {"seen": np.stack([self._levels, self._steps], axis=1).astype(np.float32)}
+
+
+class ReusingEnv(CountEnv):
+    """Writes to the arrays that it returned before as soon as it may, and never shows how an episode ends."""
+
+    def __init__(self, num_envs: int) -> None:
+        super().__init__(num_envs)
+        self.task = dataclasses.replace(SPEC, final_observation_known=False)
+        self._copies = True
+        self._returned: list[np.ndarray] = []
+
+    def set_copy(self, copy: bool) -> bool:
+        before, self._copies = self._copies, copy
+        return before
+
+    def reset(self, **arguments: Any) -> Any:
+        self._overwrite()
+        observations, infos = super().reset(**arguments)
+        self._returned = [observations["seen"]]
+        return observations, infos
+
+    def step(self, actions: Actions) -> Any:
+        self._overwrite()
+        observations, rewards, *rest = super().step(actions)
+        self._returned = [observations["seen"], rewards, rest[0], rest[1]]
+        return observations, rewards, *rest
+
+    def _overwrite(self) -> None:
+        for array in self._returned if not self._copies else []:
+            array[...] = ~array if array.dtype == bool else -99
 
 
 def uniform(observations: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -75,6 +106,21 @@ def test_finished_episodes_are_complete() -> None:
         assert episode.episode_return == episode.level * episode.length
         assert episode.terminated == (episode.level % 5 > 0)
         assert episode.truncated != episode.terminated
+
+
+def test_nothing_is_lost_where_an_environment_uses_its_arrays_again() -> None:
+    levels = LevelSet.range("toy/count", 3, 30)
+    plain, reusing = (EnvStream(env, levels, seed=0, stream=2) for env in (CountEnv(4), ReusingEnv(4)))
+    for number in range(3):
+        first, second = plain.collect(uniform, 9, number), reusing.collect(uniform, 9, number)
+        for name in ("actions", "rewards", "terminated", "truncated", "values", "last_values"):
+            np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
+        np.testing.assert_array_equal(first.observations["seen"], second.observations["seen"])
+        assert first.episodes == second.episodes
+        # The last observation known is the one acted on.
+        expected = np.where(second.truncated, second.values, 0)
+        np.testing.assert_array_equal(second.bootstrap_values, expected)
+    assert first.episodes
 
 
 def test_names_determine_the_fragment() -> None:
