@@ -21,6 +21,7 @@ from data.writer import DatasetWriter
 from envs.errors import UsageError
 from envs.registry import make_spec, make_vec
 from envs.spec import EnvSpec, LevelSet
+from metrics.protocols import is_shift, training_levels
 
 _RAGGED_ROW_BYTES = 1024  # a guess, replaced by what the first round holds
 _GUESSED_LENGTH = 50
@@ -45,7 +46,9 @@ class CollectConfig:
     options: Mapping[str, Option] = field(default_factory=dict)
     """Settings of the source, for example ``noise`` and ``relabel``; see `actors.sources.SourceSpec`."""
     levels: LevelSet | None = None
-    """Exactly these levels; None takes `num_levels` from `first_level` up."""
+    """Exactly these levels; None takes `num_levels` of the protocol, or from `first_level` up."""
+    protocol: str = "strict"
+    """Evaluation protocol that the data is for; a shift such as "shop-I3" trains on the first levels that it allows."""
     first_level: int = 0
     num_levels: int = 100
     min_transitions: int = 10_000
@@ -62,6 +65,10 @@ class CollectConfig:
     def __post_init__(self) -> None:
         if self.min_transitions < 1:
             raise UsageError(f"min_transitions is {self.min_transitions}; it must be at least 1.")
+        if is_shift(self.protocol) and (self.levels is not None or self.first_level):
+            raise UsageError(
+                f"protocol={self.protocol} chooses the levels itself; leave out levels and first_level, or it."
+            )
         if self.num_actors < 0 or self.num_envs < 1:
             raise UsageError(f"num_actors is {self.num_actors} and num_envs {self.num_envs}; they start at 0 and at 1.")
 
@@ -70,6 +77,8 @@ class CollectConfig:
         """The levels that are played."""
         if self.levels is not None:
             return self.levels
+        if is_shift(self.protocol):
+            return training_levels(self.protocol, self.env, self.num_levels)
         return LevelSet.range(self.env, self.first_level, self.first_level + self.num_levels)
 
     @property
@@ -163,7 +172,7 @@ def _provenance(config: CollectConfig) -> dict[str, Any]:
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     fields["levels"] = config.level_set.to_json()
     fields["options"] = dict(config.options)
-    for name in ("num_actors", "num_envs", "first_level", "num_levels", "license"):
+    for name in ("num_actors", "num_envs", "first_level", "num_levels", "protocol", "license"):
         del fields[name]
     return {"command": "collect", "config": fields}
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from actors.env_actor import PlayTask, new_task_key
 from actors.policy import Policy
-from actors.rollout import Job, play
+from actors.rollout import Job, is_privileged, play
 from actors.sources import SourceSpec, load_policy
 from data.episode import EpisodeResult
+from envs.errors import UsageError
 from envs.registry import make_spec, make_vec
+from envs.vector import LevelVectorEnv
 from metrics.ledger import Permit, check_permit
-from metrics.protocol import ActionMode, EvaluationProtocol, Role
+from metrics.protocol import ActionMode, EvaluationProtocol, Role, Split, check_interfaces
 from metrics.table import EvaluationTable
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ class EvaluationOptions(TypedDict, total=False):
     """Called with episodes played and episodes in all."""
 
 
-PlayAll = Callable[[ActionMode, Sequence[Job]], Iterable[EpisodeResult]]
+PlayAll = Callable[[str, ActionMode, Sequence[Job]], Iterable[EpisodeResult]]
+"""(environment, action mode, jobs) -> the result of every job."""
 
 
 def evaluate(
@@ -68,8 +71,11 @@ def evaluate(
         UsageError: For a role that the protocol does not have, or a policy that does not exist.
     """
     if num_actors == 0:
-        loaded = _load(policy, protocol) if policy is None or isinstance(policy, str | Path) else policy
-        return evaluate_inline(loaded, protocol, **options)
+        if policy is None or isinstance(policy, str | Path):
+            name = str(policy or "random")
+            policies = {env: load_policy(SourceSpec(env=env, name=name)) for env in _envs(protocol, options)}
+            return _evaluate_here(policies, protocol, options)
+        return evaluate_inline(policy, protocol, **options)
     from actors.cluster import ray_session
     from actors.pool import ActorPool
 
@@ -80,13 +86,29 @@ def evaluate(
 def evaluate_inline(
     policy: Policy, protocol: EvaluationProtocol, **options: Unpack[EvaluationOptions]
 ) -> EvaluationTable:
-    """Play in this process; see `evaluate`."""
-    with contextlib.closing(make_vec(protocol.env, options.get("num_envs", 64))) as env:
+    """Play in this process; see `evaluate`.
 
-        def play_all(mode: ActionMode, jobs: Sequence[Job]) -> Iterable[EpisodeResult]:
-            return play(env, policy, jobs, seed=options.get("seed", 0), mode=mode)
+    Raises:
+        UsageError: If a policy that is told the level (it is made for one environment) is to play several.
+    """
+    envs = _envs(protocol, options)
+    _check_plays_all(policy, envs)
+    return _evaluate_here(dict.fromkeys(envs, policy), protocol, options)
 
-        return _evaluate(play_all, policy.policy_id, protocol, options)
+
+def _evaluate_here(
+    policies: Mapping[str, Policy], protocol: EvaluationProtocol, options: EvaluationOptions
+) -> EvaluationTable:
+    """Play in this process, in each environment with its policy."""
+    made: dict[str, LevelVectorEnv] = {}
+    with contextlib.ExitStack() as stack:
+
+        def play_all(env: str, mode: ActionMode, jobs: Sequence[Job]) -> Iterable[EpisodeResult]:
+            if env not in made:
+                made[env] = stack.enter_context(contextlib.closing(make_vec(env, options.get("num_envs", 64))))
+            return play(made[env], policies[env], jobs, seed=options.get("seed", 0), mode=mode)
+
+        return _evaluate(play_all, next(iter(policies.values())).policy_id, protocol, options)
 
 
 def evaluate_on_pool(
@@ -103,58 +125,77 @@ def evaluate_on_pool(
         protocol: Levels, episodes per level and action modes.
         options: See `EvaluationOptions`.
     """
-    named = policy is None or isinstance(policy, str | Path)
-    source = SourceSpec(env=protocol.env, name=str(policy or "random") if named else "random")
+    given = None if policy is None or isinstance(policy, str | Path) else policy
+    name = str(policy or "random") if given is None else "random"
+    if given is not None:
+        _check_plays_all(given, _envs(protocol, options))
 
-    def play_all(mode: ActionMode, jobs: Sequence[Job]) -> Iterable[EpisodeResult]:
+    def play_all(env: str, mode: ActionMode, jobs: Sequence[Job]) -> Iterable[EpisodeResult]:
         task = PlayTask(
             key=new_task_key(),
-            source=source,
+            source=SourceSpec(env=env, name=name),
             seed=options.get("seed", 0),
             num_envs=options.get("num_envs", 64),
             mode=mode,
-            policy=None if policy is None or isinstance(policy, str | Path) else policy,
+            policy=given,
         )
         return pool.play_results(task, jobs)
 
-    default_name = source.name if policy is None or isinstance(policy, str | Path) else policy.policy_id
-    return _evaluate(play_all, default_name, protocol, options)
+    return _evaluate(play_all, name if given is None else given.policy_id, protocol, options)
 
 
 def _evaluate(
     play_all: PlayAll, default_name: str, protocol: EvaluationProtocol, options: EvaluationOptions
 ) -> EvaluationTable:
-    roles = options.get("roles") or [role for role in protocol.roles if role != Role.TEST]
     name = options.get("policy_name") or default_name
-    splits = [protocol.split(role) for role in roles]
-    spec = make_spec(protocol.env)
+    splits = _splits(protocol, options)
+    specs = {split.env: make_spec(split.env) for split in splits}
+    check_interfaces(list(specs.values()))
     for split in splits:  # before anything is played
         check_permit(split.role, options.get("permit"), name)
-        spec.check_levels(split.levels)
-    wanted = {mode: list(dict.fromkeys(job for split in splits for job in split.jobs(mode))) for mode in protocol.modes}
-    total, done, tables = sum(map(len, wanted.values())), 0, []
+        specs[split.env].check_levels(split.levels)
+    wanted = {
+        (env, mode): list(dict.fromkeys(job for split in splits if split.env == env for job in split.jobs(mode)))
+        for env in specs
+        for mode in protocol.modes
+    }
+    total, done = sum(map(len, wanted.values())), 0
     progress = options.get("progress")
-    for mode, jobs in wanted.items():
-        results: dict[Job, EpisodeResult] = {}
-        for result in play_all(mode, jobs):
-            results[result.level, result.episode] = result
+    results: dict[tuple[str, ActionMode, Job], EpisodeResult] = {}
+    for (env, mode), jobs in wanted.items():
+        for result in play_all(env, mode, jobs):
+            results[env, mode, (result.level, result.episode)] = result
             done += 1
             if progress is not None:
                 progress(done, total)
-        for split in splits:
-            table = EvaluationTable.from_results(
-                [results[job] for job in split.jobs(mode)],
-                spec=spec,
-                protocol=protocol,
-                role=split.role,
-                mode=mode,
-                policy=name,
-                train_seed=options.get("train_seed", 0),
-                extra=options.get("extra"),
-            )
-            tables.append(table)
+    tables = [
+        EvaluationTable.from_results(
+            [results[split.env, mode, job] for job in split.jobs(mode)],
+            spec=specs[split.env],
+            protocol=protocol,
+            role=split.role,
+            mode=mode,
+            policy=name,
+            train_seed=options.get("train_seed", 0),
+            extra=options.get("extra"),
+        )
+        for mode in protocol.modes
+        for split in splits
+    ]
     return EvaluationTable.concat(tables)
 
 
-def _load(name: PolicyName, protocol: EvaluationProtocol) -> Policy:
-    return load_policy(SourceSpec(env=protocol.env, name=str(name or "random")))
+def _check_plays_all(policy: Policy, envs: Sequence[str]) -> None:
+    if is_privileged(policy) and len(envs) > 1:
+        raise UsageError(
+            f"The policy {policy.policy_id!r} knows the levels of one environment, but {list(envs)} are to be played. "
+            "Give its name instead of the policy: it is then made for each of them."
+        )
+
+
+def _splits(protocol: EvaluationProtocol, options: EvaluationOptions) -> list[Split]:
+    return [protocol.split(role) for role in options.get("roles") or protocol.open_roles]
+
+
+def _envs(protocol: EvaluationProtocol, options: EvaluationOptions) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(split.env for split in _splits(protocol, options)))

@@ -26,7 +26,7 @@ from metrics.protocol import ACTION_MODES, EvaluationProtocol
 from metrics.table import EvaluationTable, summarize
 from trainers.checkpoint import load_policy
 from trainers.config import EvaluationConfig, ExperimentConfig
-from trainers.evaluation import VISIBLE, protocol_for
+from trainers.evaluation import protocol_of
 from trainers.launch import run_inline
 from trainers.recipes import build_experiment
 from trainers.training_data import open_training_data
@@ -65,9 +65,7 @@ def experiment(recipe: str, datasets: tuple[str, ...], seed: int, args: argparse
 def judge(path: Path, config: ExperimentConfig, protocol: EvaluationProtocol, name: str) -> EvaluationTable:
     """Train and validation levels in both action modes."""
     policy = load_policy(path)
-    return evaluate_inline(
-        policy, protocol, roles=VISIBLE, seed=0, num_envs=50, policy_name=name, train_seed=config.seed
-    )
+    return evaluate_inline(policy, protocol, seed=0, num_envs=50, policy_name=name, train_seed=config.seed)
 
 
 def train_and_judge(recipe: str, datasets: tuple[str, ...], args: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -78,7 +76,7 @@ def train_and_judge(recipe: str, datasets: tuple[str, ...], args: argparse.Names
         config = experiment(recipe, datasets, seed, args)
         result = run_inline(config, folder / f"{recipe}-{seed}", evaluate=lambda policy, step: {})
         data = open_training_data(config)
-        protocol = protocol_for(config, data.spec, data.levels)
+        protocol = protocol_of(config.evaluation, data.spec, data.levels)
         checkpoints = {"last": result.last, **({"averaged": result.averaged} if result.averaged else {})}
         for kind, path in checkpoints.items():
             tables.setdefault(kind, []).append(judge(path, config, protocol, recipe))
@@ -90,7 +88,7 @@ def row(name: str, kind: str, numbers: dict[str, float]) -> str:
     """A line of the table."""
     cells = []
     for prefix in ("", "greedy_"):
-        for role in VISIBLE:
+        for role in ("train", "validation"):
             key = f"eval/{role}/{prefix}normalized_return"
             cells.append(f"{numbers[key]:.2f} [{numbers[f'{key}_low']:.2f}, {numbers[f'{key}_high']:.2f}]")
     return " | ".join(["", f"`{name}`", kind, *cells, ""]).strip()

@@ -1,7 +1,8 @@
 """A mixture says which recorded transitions are learned from, and how often each origin is drawn.
 
 Weight, diversity and budget are separate: `weights` is how often a source is drawn, `levels` and `num_levels` are how
-diverse the data is, `max_transitions` is how much distinct data there is. What came of it is recorded.
+diverse the data is, `max_transitions` is how much distinct data there is. An origin is a dataset or, with `strata`, all
+recorded levels with one value of a tag. What came of it is recorded.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from data.dataset import Dataset
-from data.diversity import describe
+from data.diversity import describe, effective_number
 from data.sampler import BatchSampler, SamplingSchedule, mix_bits
 from data.selection import rank_within
+from data.strata import apportion, group_by_tag
 from envs.errors import UsageError, unknown_name
 from envs.seeding import derive_seed
 from envs.spec import LevelSet
@@ -48,10 +50,14 @@ class Mixture:
     weights: Mapping[str, float] = field(default_factory=dict)
     """Source -> share of the draws, summing to one; a source without a weight is not used. Empty: every transition is
     drawn equally often."""
+    strata: str | None = None
+    """Tag of the levels, for example "department" in the shop. Then the sources are its values (as texts), whatever
+    the datasets, and the weights also divide `num_levels`."""
     levels: LevelSet | None = None
     """Levels that may be used; None allows all."""
     num_levels: int | None = None
-    """How many of the allowed recorded levels are used, the lowest first; None uses all."""
+    """How many of the allowed recorded levels are used, the lowest first (of each stratum that has a weight, by
+    `data.strata.apportion`); None uses all."""
     max_transitions: int | None = None
     """Distinct transitions over all sources, exactly; None uses all."""
     repetition_cap: float | None = None
@@ -88,39 +94,63 @@ class Mixture:
         larger budget keeps what a smaller one chose (up to the cut of the last episode).
 
         Raises:
-            UsageError: If a source is unknown, the datasets are of different environments, or there is too little data.
+            UsageError: If a source or tag is unknown, the datasets are of different environments, or there is too
+                little data.
         """
-        names = self._used(datasets)
-        Dataset.concat([datasets[name] for name in names])  # refuses datasets of different environments
-        levels = self._levels([datasets[name] for name in names])
-        ordered = {name: self._ordered(self._best(datasets[name].select(levels))) for name in names}
+        sources = self._sources(datasets)
+        names = self._used(sources)
+        Dataset.concat([sources[name] for name in names])  # refuses datasets of different environments
+        levels = self._levels({name: sources[name] for name in names})
+        if self.strata is not None:  # few levels may leave nothing to a light stratum
+            names = [name for name in names if levels[name]]
+        ordered = {name: self._ordered(self._best(sources[name].select(levels[name]))) for name in names}
         budgets = self._budgets({name: len(view) for name, view in ordered.items()})
         views = {name: ordered[name].select(max_transitions=budget) for name, budget in budgets.items() if budget}
-        return _realised(views, self._realised_weights(views))
+        return _realised(views, self._realised_weights(views), self.strata)
 
-    def _used(self, datasets: Mapping[str, Dataset]) -> list[str]:
+    def _sources(self, datasets: Mapping[str, Dataset]) -> Mapping[str, Dataset]:
+        """The datasets, or one view for each stratum of all their levels."""
+        if self.strata is None or not datasets:
+            return datasets
+        everything = Dataset.concat(list(datasets.values()))
+        strata = group_by_tag(everything.env.name, everything.levels.tolist(), self.strata)
+        return {value: everything.select(levels) for value, levels in strata.items()}
+
+    def _used(self, sources: Mapping[str, Dataset]) -> list[str]:
         for name in self.weights:
-            if name not in datasets:
-                raise unknown_name("source in the mixture weights", name, datasets)
-        names = [name for name in datasets if not self.weights or self.weights.get(name, 0) > 0]
+            if name not in sources:
+                kind = "source" if self.strata is None else f"recorded {self.strata}"
+                raise unknown_name(f"{kind} in the mixture weights", name, sources)
+        names = [name for name in sources if not self.weights or self.weights.get(name, 0) > 0]
         if not names:
             raise UsageError("The mixture was given no dataset; it needs at least one.")
         return names
 
-    def _levels(self, datasets: list[Dataset]) -> list[int]:
-        recorded: list[int] = np.unique(np.concatenate([dataset.levels for dataset in datasets])).tolist()
-        if self.levels is not None:
-            datasets[0].env.check_levels(self.levels)
-            allowed = set(self.levels)
-            recorded = [level for level in recorded if level in allowed]
+    def _levels(self, sources: Mapping[str, Dataset]) -> dict[str, list[int]]:
+        """The levels that are used of each source."""
+        found = {name: self._allowed(dataset) for name, dataset in sources.items()}
+        recorded = sorted(set().union(*found.values()))
         if self.num_levels is None:
-            return recorded
+            return found
         if self.num_levels > len(recorded):
             raise UsageError(
                 f"The mixture asks for {self.num_levels} levels; the datasets hold {len(recorded)} of those allowed. "
                 "Record more levels or ask for fewer."
             )
-        return recorded[: self.num_levels]
+        if self.strata is not None and self.weights:
+            limits = {name: len(levels) for name, levels in found.items()}
+            counts = apportion(self.weights, limits, self.num_levels)
+            return {name: levels[: counts[name]] for name, levels in found.items()}
+        kept = set(recorded[: self.num_levels])
+        return {name: [level for level in levels if level in kept] for name, levels in found.items()}
+
+    def _allowed(self, dataset: Dataset) -> list[int]:
+        recorded: list[int] = dataset.levels.tolist()
+        if self.levels is None:
+            return recorded
+        dataset.env.check_levels(self.levels)
+        allowed = set(self.levels)
+        return [level for level in recorded if level in allowed]
 
     def _best(self, view: Dataset) -> Dataset:
         """The best share of the episodes, rounded up; of each level at least one where levels are kept apart."""
@@ -196,7 +226,7 @@ class RealisedMixture:
         return BatchSampler(self.group_sizes, batch_size, seed, self.schedule)
 
 
-def _realised(views: Mapping[str, Dataset], weights: tuple[float, ...] | None) -> RealisedMixture:
+def _realised(views: Mapping[str, Dataset], weights: tuple[float, ...] | None, strata: str | None) -> RealisedMixture:
     view = Dataset.concat(list(views.values()))
     sizes = np.array([len(part) for part in views.values()])
     natural = sizes / sizes.sum()
@@ -215,6 +245,8 @@ def _realised(views: Mapping[str, Dataset], weights: tuple[float, ...] | None) -
         for index, (name, part) in enumerate(views.items())
     }
     report = {**describe(view, per_episode), "sources": sources, "fingerprint": view.fingerprint}
+    if strata is not None:
+        report |= {"strata": strata, "num_strata": len(views), "effective_strata": effective_number(drawn)}
     return RealisedMixture(view=view, group_sizes=tuple(sizes.tolist()), weights=weights, report=report)
 
 

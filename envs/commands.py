@@ -16,8 +16,9 @@ from envs.audit import audit_levels
 from envs.bench import bench
 from envs.console import Progress
 from envs.errors import UsageError, unknown_name
-from envs.registry import env_names, make_spec
+from envs.registry import env_names, find_shift, make_spec, shift_names
 from envs.replay import replay
+from envs.shifts import ROLE_RANGES
 from envs.shop import door
 from envs.spec import EnvSpec, LevelSet
 
@@ -43,7 +44,7 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
 
 
 def run_list(args: argparse.Namespace) -> dict[str, Any]:
-    """Print names and contracts."""
+    """Print names and contracts, and the shifts that train in one of them."""
     names = fnmatch.filter(env_names(), args.pattern)
     if not names:
         raise unknown_name("environment pattern", args.pattern, env_names())
@@ -51,7 +52,18 @@ def run_list(args: argparse.Namespace) -> dict[str, Any]:
     print(f"{'name':<24}{'actions':>8}{'max steps':>10}  observations")
     for row in rows:
         print(f"{row['name']:<24}{row['num_actions']:>8}{row['max_episode_steps']:>10}  {row['observations']}")
-    return {"environments": rows}
+    shifts = [_describe_shift(name) for name in shift_names()]
+    shown = [shift for shift in shifts if shift["train"] in names]
+    if shown:
+        print(f"\n{'protocol':<24}{'validated on':<20}{'tested on':<20}what is new there")
+    for shift in shown:
+        print(f"{shift['name']:<24}{shift['validation']:<20}{shift['test']:<20}{shift['measures']}")
+    return {"environments": rows, "shifts": shown}
+
+
+def _describe_shift(name: str) -> dict[str, str]:
+    shift = find_shift(name)
+    return {"name": name, "measures": shift.measures, **{role: shift.env(role) for role in ROLE_RANGES}}
 
 
 def _describe(spec: EnvSpec) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from envs.grid_levels import (
     solve,
     step_offsets,
 )
+from envs.shifts import EnvShift
 from envs.spec import ColumnSpec, EnvSpec
 from envs.vector import Actions, LevelVectorEnv, Mask, Observations, Transition
 
@@ -52,6 +53,19 @@ _DISTRACTOR_COLORS = np.array(
 def entries() -> dict[str, tuple[Callable[[], EnvSpec], Callable[..., LevelVectorEnv]]]:
     """All variants for the registry."""
     return {name: (partial(make_spec, config), partial(GridVectorEnv, config)) for name, config in VARIANTS.items()}
+
+
+def level_tags(name: str, level: int) -> dict[str, str | int]:
+    """The factors of a level of a named variant."""
+    made = make_level(VARIANTS[name], level)
+    return {"theme": made.theme, "chain": len(made.items), "distractors": len(made.distractors)}
+
+
+def shifts() -> dict[str, Callable[[], EnvShift]]:
+    """Every shift for the registry: the held-out roles play other variants."""
+    envs = {"train": "grid/default", "train_heldout": "grid/default"}
+    held_out = {"validation": "grid/distractors", "test": "grid/chain-3"}
+    return {"grid-variants": lambda: EnvShift("more distractors, then longer chains", envs | held_out)}
 
 
 def make_spec(config: GridConfig) -> EnvSpec:

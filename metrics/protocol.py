@@ -1,8 +1,8 @@
-"""What is played to judge a policy: roles, splits and the two named protocols."""
+"""What is played to judge a policy: roles, splits, and the two protocols that every environment has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -49,6 +49,11 @@ class Split:
                 f"episodes_per_level of {self.role.value!r} is {self.episodes_per_level}; it must be at least 1."
             )
 
+    @property
+    def env(self) -> str:
+        """Name of the environment that is played."""
+        return self.levels.env
+
     def jobs(self, mode: ActionMode) -> list[tuple[int, int]]:
         """Every (level, episode) to play, level by level."""
         episodes = 1 if mode == "greedy" else self.episodes_per_level
@@ -59,9 +64,11 @@ class Split:
 class EvaluationProtocol:
     """Which levels are played for which role, how often, in which action modes, normalized by which table.
 
+    Splits may lie in different environments; `check_interfaces` says whether one policy can play them.
+
     Raises:
-        UsageError: If a role appears twice, environments differ, there is no mode, or two splits share levels although
-            `overlap_allowed` is not set.
+        UsageError: If a role appears twice, there is no mode, or two splits share levels although `overlap_allowed` is
+            not set.
     """
 
     name: str
@@ -83,14 +90,19 @@ class EvaluationProtocol:
             check_disjoint({split.role.value: split.levels for split in self.splits})
 
     @property
-    def env(self) -> str:
-        """Name of the environment."""
-        return self.splits[0].levels.env
+    def envs(self) -> tuple[str, ...]:
+        """Names of the environments, each once, in the order of the splits."""
+        return tuple(dict.fromkeys(split.env for split in self.splits))
 
     @property
     def roles(self) -> tuple[Role, ...]:
         """The roles, in the order of the splits."""
         return tuple(split.role for split in self.splits)
+
+    @property
+    def open_roles(self) -> tuple[Role, ...]:
+        """All roles but the test: what curves and the search may see."""
+        return tuple(role for role in self.roles if role != Role.TEST)
 
     def split(self, role: Role) -> Split:
         """The split of a role.
@@ -202,20 +214,6 @@ def paper(
     return _protocol("paper", spec, (played, validation, test), episodes_per_level, modes, table, overlap_allowed=True)
 
 
-PROTOCOLS: dict[str, Callable[..., EvaluationProtocol]] = {"strict": strict, "paper": paper}
-
-
-def build_protocol(name: str, spec: EnvSpec, train_levels: LevelSet, **options: Any) -> EvaluationProtocol:
-    """A protocol by name, with the options of its builder.
-
-    Raises:
-        UsageError: For an unknown name, answered with the closest match.
-    """
-    if name not in PROTOCOLS:
-        raise unknown_name("evaluation protocol", name, PROTOCOLS)
-    return PROTOCOLS[name](spec, train_levels, **options)
-
-
 def evenly_spaced(levels: LevelSet, count: int | None) -> LevelSet:
     """At most `count` levels, evenly spaced over the set; None keeps all."""
     if count is None or count >= len(levels):
@@ -241,17 +239,32 @@ def check_disjoint(sets: Mapping[str, LevelSet]) -> None:
             )
 
 
+def check_interfaces(specs: Sequence[EnvSpec]) -> None:
+    """Refuse environments that one policy cannot play.
+
+    Raises:
+        UsageError: Naming the first environment that shows or takes something else than the first one of all.
+    """
+    first = specs[0]
+    for spec in specs[1:]:
+        for what, ours, theirs in (
+            ("observation columns", dict(first.observation_columns), dict(spec.observation_columns)),
+            ("number of actions", first.num_actions, spec.num_actions),
+            ("candidate column", first.candidate_column, spec.candidate_column),
+        ):
+            if ours != theirs:
+                raise UsageError(
+                    f"One policy cannot play both {first.name!r} and {spec.name!r}: the {what} of the first is {ours}, "
+                    f"of the second {theirs}. The environments of one evaluation protocol must agree in it."
+                )
+
+
 def _check_roles(protocol: EvaluationProtocol) -> None:
     roles = [split.role for split in protocol.splits]
     if not roles:
         raise UsageError(f"The evaluation protocol {protocol.name!r} has no splits; it needs at least one.")
     if len(set(roles)) != len(roles):
         raise UsageError(f"The evaluation protocol {protocol.name!r} lists a role twice; each role may appear once.")
-    envs = sorted({split.levels.env for split in protocol.splits})
-    if len(envs) > 1:
-        raise UsageError(
-            f"The evaluation protocol {protocol.name!r} mixes levels of {envs}; one protocol plays one environment."
-        )
 
 
 def _protocol(

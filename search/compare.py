@@ -63,10 +63,10 @@ def compare_sides(a: Side, b: Side, bootstrap: Bootstrap) -> list[dict[str, Any]
     """One row per split and action mode that both played.
 
     Raises:
-        UsageError: If the sides are of different environments, or the same.
+        UsageError: If the sides share no environment, or are the same.
     """
     envs = [set(side.table.where(policy=list(side.policies)).frame["env"]) for side in (a, b)]
-    if envs[0] != envs[1]:
+    if not envs[0] & envs[1]:
         names = " and ".join(", ".join(sorted(env)) for env in envs)
         raise UsageError(f"The two sides played different environments ({names}); returns of two tasks do not compare.")
     if a == b or (a.policies == b.policies and a.table.frame.equals(b.table.frame)):
@@ -77,6 +77,9 @@ def compare_sides(a: Side, b: Side, bootstrap: Bootstrap) -> list[dict[str, Any]
 
 def compare_role(a: Side, b: Side, role: Role, mode: ActionMode, bootstrap: Bootstrap) -> dict[str, Any] | None:
     """The paired comparison on one split; None if both sides share no level there."""
+    envs = [set(s.table.where(role=role.value, policy=list(s.policies)).frame["env"]) for s in (a, b)]
+    if not envs[0] & envs[1]:  # one shift's validation may be in another environment than the other's
+        return None
     left = level_scores(a.table, role, mode, RAW, a.policies)
     right = level_scores(b.table, role, mode, RAW, b.policies)
     if left is None or right is None:

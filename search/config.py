@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,6 +26,12 @@ class SweepConfig:
     level_counts: tuple[int, ...] = (10, 100, 1000)
     num_transitions: int = 20_000
     """Realised transitions of every level count, exactly."""
+    strata: str = ""
+    """Tag that divides the training levels into strata, for example "department" in the shop; empty for none."""
+    mixtures: tuple[str, ...] = ("natural",)
+    """Mixtures over the strata, each tried at every level count: "natural" takes levels as they come, "uniform" as many
+    of each stratum, "home" that stratum alone, "home:2+grocery:1" these by weight. Levels, transitions and draws are
+    all shared out so."""
     learning_rates: tuple[float, ...] = (5e-4, 1e-3)
     seeds: tuple[int, ...] = (0, 1)
     judge: EvaluationConfig = field(default_factory=lambda: FULL_JUDGE)
@@ -48,5 +55,12 @@ class SweepConfig:
             raise UsageError(
                 f"level_counts is {self.level_counts}; give at least two different counts in increasing order."
             )
+        if not self.mixtures or len({slug(name) for name in self.mixtures}) < len(self.mixtures):
+            raise UsageError(f"mixtures is {self.mixtures}; give at least one, and none twice.")
         if len(self.seeds) < 2:
             raise UsageError(f"seeds is {self.seeds}; an interval needs at least two seeds, for example (0, 1).")
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-")

@@ -86,10 +86,13 @@ def build_findings(study: Study, bootstrap: Bootstrap | None = None) -> dict[str
     return {
         "study": study.name,
         "env": study.env,
+        "environments": _environments(study.table),
         "created": study.created,
         "protocol": ", ".join(sorted(study.table.frame["protocol"].unique())),
         "mode": mode,
         "levels": [_level_entry(study, choice, mode, bootstrap) for choice in choices],
+        "strata": study.strata,
+        "mixtures": [_level_entry(study, choice, mode, bootstrap) for choice in selection.mixture_choices],
         "random": policy_returns(study.table, [RANDOM_POLICY], mode, bootstrap),
         "expert": policy_returns(study.table, [EXPERT_POLICY], mode, bootstrap),
         "other_policies": _other_policies(study, mode, bootstrap),
@@ -156,17 +159,25 @@ def commands(study: Study) -> list[str]:
     return [line for line in (study.command, f"gengap sweep --resume {shown}", f"gengap report {shown}") if line]
 
 
+def _environments(table: EvaluationTable) -> dict[str, str]:
+    """Role -> the environment in which it was played."""
+    played = table.frame.groupby("role")["env"].unique()
+    return {role.value: ", ".join(sorted(played[role.value])) for role in ROLES if role.value in played}
+
+
 def _level_counts(study: Study) -> list[int]:
     chosen = [choice.num_levels for choice in study.selection.choices] if study.selection else []
     return sorted({*study.level_counts, *chosen})
 
 
 def _level_entry(study: Study, choice: Choice, mode: ActionMode, bootstrap: Bootstrap) -> dict[str, Any]:
-    dataset = study.dataset(choice.num_levels)
+    dataset = study.dataset(choice.num_levels, choice.mixture)
     gaps = _gaps(study.table, choice, mode, bootstrap)
     others: dict[str, Any] = {m: policy_returns(study.table, choice.policies, m, bootstrap) for m in study.table.modes}
     return {
         "num_levels": choice.num_levels,
+        "mixture": choice.mixture,
+        "strata": dict(dataset.strata) if dataset else {},
         "realised_transitions": dataset.realised_transitions if dataset else None,
         "config_id": choice.config_id,
         "policies": list(choice.policies),

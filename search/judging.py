@@ -14,15 +14,15 @@ from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.registry import make_spec
 from metrics.ledger import Ledger, Permit
-from metrics.protocol import Role, build_protocol
+from metrics.protocol import EvaluationProtocol, Role
 from metrics.table import EvaluationTable
 from search.config import SweepConfig
 from search.phases import StudyPolicy
 from search.selection import Selection, select_configurations
 from search.study import EVALUATIONS_FILE, LEDGER_FILE, RANDOM_POLICY, SELECTION_FILE
+from trainers.evaluation import protocol_of
 
 EVALUATIONS_FOLDER = "evaluations"
-OPEN_ROLES = (Role.TRAIN, Role.VALIDATION)
 
 
 class Judge:
@@ -38,8 +38,9 @@ class Judge:
         self._config, self._dir, self._pool = config, study_dir, pool
         self._spec = make_spec(config.experiment.env)
 
-    def judge(self, policies: Sequence[StudyPolicy], roles: Sequence[Role] = OPEN_ROLES) -> None:
-        """Play every policy on these roles; tables that exist are kept."""
+    def judge(self, policies: Sequence[StudyPolicy]) -> None:
+        """Play every policy on all roles but the test; tables that exist are kept."""
+        roles = self._protocol(policies[0]).open_roles
         pending = [policy for policy in policies if not self._path(policy, roles).exists()]
         label = f"judge on {' and '.join(role.value for role in roles)}"
         with Progress(label, len(policies), "policies") as progress:
@@ -71,16 +72,7 @@ class Judge:
 
     def _play(self, policy: StudyPolicy, roles: Sequence[Role], permit: Permit | None) -> None:
         judge = self._config.judge
-        protocol = build_protocol(
-            judge.protocol,
-            self._spec,
-            policy.levels,
-            num_train=judge.num_train_levels,
-            num_validation=judge.num_validation_levels,
-            num_test=judge.num_test_levels,
-            episodes_per_level=judge.episodes_per_level,
-            modes=judge.modes,
-        )
+        protocol = self._protocol(policy)
         table = evaluate_on_pool(
             self._pool,
             policy.checkpoint or RANDOM_POLICY,
@@ -95,6 +87,9 @@ class Judge:
         )
         table.write(self._path(policy, roles))
 
+    def _protocol(self, policy: StudyPolicy) -> EvaluationProtocol:
+        return protocol_of(self._config.judge, self._spec, policy.levels)
+
     def _path(self, policy: StudyPolicy, roles: Sequence[Role]) -> Path:
         return self._dir / EVALUATIONS_FOLDER / f"{policy.name}.{'-'.join(role.value for role in roles)}.parquet"
 
@@ -105,9 +100,9 @@ class Judge:
 
 
 def select(config: SweepConfig, study_dir: Path, table: EvaluationTable) -> Selection:
-    """Apply the study's rule at every level count and write down what it chose."""
+    """Apply the study's rule at every level count (and mixture) and write down what it chose."""
     selection = select_configurations(table, config.selection_rule)
     atomic_write_json(study_dir / SELECTION_FILE, selection.to_json())
-    for choice in selection.choices:
-        say(f"Selected at {choice.num_levels} levels: {choice.config_id} ({choice.reason})")
+    for choice in (*selection.choices, *selection.mixture_choices):
+        say(f"Selected {choice.where}: {choice.config_id} ({choice.reason})")
     return selection

@@ -12,7 +12,15 @@ from envs.console import Progress, say
 from envs.errors import RunError
 from envs.spec import LevelSet
 from search.config import SweepConfig
-from search.space import TrialSpec, dataset_path, experiment_of, trial_path, trial_specs
+from search.space import (
+    TrialSpec,
+    collected_levels,
+    data_specs,
+    dataset_path,
+    experiment_of,
+    trial_path,
+    trial_specs,
+)
 from search.study import RANDOM_POLICY
 from trainers.launch import run
 from trainers.training_data import open_training_data
@@ -38,44 +46,46 @@ class StudyPolicy:
 
 
 def collect_datasets(config: SweepConfig, study_dir: Path) -> list[dict[str, Any]]:
-    """One dataset per level count, of at least the study's number of transitions; existing ones are kept.
+    """One dataset per level count and mixture, of at least the study's number of transitions; existing ones are kept.
 
-    Every level count uses the first levels of the same list, so larger sets contain the smaller ones.
+    Levels are the first ones of the same list, so larger sets contain the smaller ones.
     """
     records = []
-    for num_levels in config.level_counts:
-        path = dataset_path(study_dir, num_levels)
+    for spec in data_specs(config):
+        path = dataset_path(study_dir, spec)
         if not path.exists():
-            _collect(config, num_levels, path)
-        records.append(_realised(config, study_dir, num_levels))
+            _collect(config, spec, path)
+        records.append(_realised(config, study_dir, spec))
     return records
 
 
-def _realised(config: SweepConfig, study_dir: Path, num_levels: int) -> dict[str, Any]:
-    """What a trial of this level count really learns from."""
-    spec = next(spec for spec in trial_specs(config) if spec.num_levels == num_levels)
-    view = open_training_data(experiment_of(config, spec, study_dir)).view
+def _realised(config: SweepConfig, study_dir: Path, spec: TrialSpec) -> dict[str, Any]:
+    """What a trial really learns from."""
+    data = open_training_data(experiment_of(config, spec, study_dir))
+    view = data.view
+    strata = {"mixture": spec.mixture, "strata": data.report["sources"]} if config.strata else {}
     return {
-        "num_levels": num_levels,
+        "num_levels": spec.num_levels,
         "realised_levels": len(view.levels),
         "realised_transitions": view.num_transitions,
         "num_episodes": view.num_episodes,
         "fingerprint": view.fingerprint,
         "mean_return": float(view.episodes["return"].mean()),
+        **strata,
     }
 
 
-def _collect(config: SweepConfig, num_levels: int, path: Path) -> None:
-    env = config.experiment.env
+def _collect(config: SweepConfig, spec: TrialSpec, path: Path) -> None:
     wanted = CollectConfig(
-        env=env,
+        env=config.experiment.env,
         source=config.collect_source,
-        levels=LevelSet.range(env, 0, num_levels),
+        levels=collected_levels(config, spec),
         min_transitions=config.num_transitions,
         options=config.collect_options,
         num_actors=config.num_actors,
     )
-    with Progress(f"collect {num_levels} levels", config.num_transitions, "transitions") as progress:
+    label = f"collect {spec.num_levels} levels" + (f" ({spec.mixture})" if spec.mixture else "")
+    with Progress(label, config.num_transitions, "transitions") as progress:
         collect(wanted, path, progress=progress.update)
 
 
@@ -92,7 +102,7 @@ def retrain(config: SweepConfig, study_dir: Path, config_id: str) -> Path:
 
 def policies_of(config: SweepConfig, study_dir: Path) -> list[StudyPolicy]:
     """The random policy, then the policy of every trial."""
-    largest = LevelSet.range(config.experiment.env, 0, config.level_counts[-1])
+    largest = collected_levels(config, data_specs(config)[-1])
     random = StudyPolicy(name=RANDOM_POLICY, checkpoint=None, levels=largest, num_levels=len(largest))
     return [random, *(trial_policy(config, study_dir, spec) for spec in trial_specs(config))]
 
@@ -108,10 +118,13 @@ def trial_policy(config: SweepConfig, study_dir: Path, spec: TrialSpec, run_dir:
     if not checkpoint.exists():
         raise RunError(f"The trial {spec.trial_id} left no checkpoint {checkpoint}; run the same command again.")
     columns: dict[str, float | int | str] = {"num_levels": spec.num_levels, "learning_rate": spec.learning_rate}
+    if config.strata:
+        columns["mixture"] = spec.mixture
     return StudyPolicy(
         name=folder.name,
         checkpoint=checkpoint.resolve(),
-        levels=LevelSet.range(config.experiment.env, 0, spec.num_levels),
+        # Where the budget ends before the last level, not all that were recorded are learned from.
+        levels=open_training_data(experiment_of(config, spec, study_dir)).levels,
         num_levels=spec.num_levels,
         train_seed=spec.seed,
         # The retrained policy is no trial: without a configuration no rule can select it.

@@ -15,13 +15,13 @@ import torch
 from actors.collect import row_bytes
 from data.files import check_disk_space, format_bytes
 from envs.console import say
-from envs.errors import UsageError, unknown_name
+from envs.errors import UsageError
 from envs.registry import make_spec
 from envs.spec import EnvSpec
-from metrics.protocol import PROTOCOLS
+from metrics.protocols import is_shift
 from search.config import SweepConfig
 from search.selection import find_rule
-from search.space import trial_specs
+from search.space import collected_levels, data_specs, trial_specs
 from trainers.algorithms import build_algorithm
 from trainers.batches import TensorBatch
 from trainers.distributed import WorkerContext
@@ -49,34 +49,43 @@ def check_study(config: SweepConfig, out: Path, resources: Mapping[str, float]) 
     needed = study_bytes(config)
     check_disk_space(out, needed)
     trials = len(trial_specs(config))
+    mixtures = f" x {len(config.mixtures)} mixtures over {config.strata}" if config.strata else ""
     parallel = max(1, min(trials, int(resources.get("CPU", 1) // train.threads_per_worker)))
     seconds = estimate_training_s(config) * trials / parallel
     say(
-        f"Study {config.name}: {len(config.level_counts)} level counts x {len(config.learning_rates)} learning rates x "
-        f"{len(config.seeds)} seeds = {trials} trials, {parallel} at a time; about {format_bytes(needed)} on disk and "
+        f"Study {config.name}: {len(config.level_counts)} level counts{mixtures} x {len(config.learning_rates)} "
+        f"learning rates x {len(config.seeds)} seeds = {trials} trials, {parallel} at a time; about "
+        f"{format_bytes(needed)} on disk and "
         f"{seconds / 60:.0f} min of training before early stopping (measured on this machine), plus collection and "
         f"evaluation. Written to {out}."
     )
 
 
 def check_names(config: SweepConfig) -> None:
-    """Refuse an unknown environment, protocol or rule before anything starts.
+    """Refuse an unknown environment, protocol, mixture or rule before anything starts.
 
     Raises:
         UsageError: With the closest match.
     """
     spec = make_spec(config.experiment.env)
     find_rule(config.selection_rule)
-    for settings in (config.judge, config.experiment.evaluation):
-        if settings.protocol not in PROTOCOLS:
-            raise unknown_name("evaluation protocol", settings.protocol, PROTOCOLS)
+    if not config.strata and config.mixtures != ("natural",):
+        raise UsageError(f"mixtures is {config.mixtures}; say what they mix, for example strata=department.")
+    during, after = config.experiment.evaluation.protocol, config.judge.protocol
+    if is_shift(during) and during != after:
+        raise UsageError(
+            f"experiment.evaluation.protocol is {during!r}, but judge.protocol is {after!r}: a study has one protocol, "
+            f"which also chooses its training levels. Set judge.protocol={during}; the other then follows."
+        )
     if config.level_counts[-1] > spec.level_universe:
         raise UsageError(f"{config.level_counts[-1]} levels were asked of {spec.name!r}; it has {spec.level_universe}.")
+    for data in data_specs(config):
+        collected_levels(config, data)
 
 
 def study_bytes(config: SweepConfig) -> int:
     """Upper estimate of what a study writes."""
-    rows = config.num_transitions * 1.3 * len(config.level_counts)  # the last round of episodes overshoots
+    rows = config.num_transitions * 1.3 * len(data_specs(config))  # the last round of episodes overshoots
     trials = len(trial_specs(config)) + 1
     return int(rows * row_bytes(make_spec(config.experiment.env)) + trials * CHECKPOINT_BYTES)
 

@@ -65,6 +65,24 @@ def shop_diversity() -> SweepConfig:
     )
 
 
+def shop_strata() -> SweepConfig:
+    """Mixtures over departments x distinct instructions x seeds in the shop, judged on departments never asked for.
+
+    As they come, as many of each, one department alone: always with the same number of transitions.
+    """
+    base = shop_diversity()
+    train = dataclasses.replace(base.experiment.train, learner_steps=600, evaluate_every=0)
+    return dataclasses.replace(
+        base,
+        name="shop-strata",
+        experiment=dataclasses.replace(base.experiment, train=train),
+        level_counts=(50, 500),
+        strata="department",
+        mixtures=("natural", "uniform", "fashion"),
+        judge=dataclasses.replace(base.judge, protocol="shop-I4", modes=("sampled",)),
+    )
+
+
 def maze_diversity_impala() -> SweepConfig:
     """The same with the IMPALA ResNet, and twice the transitions: most of an hour on 2 cores."""
     base = maze_diversity()
@@ -83,6 +101,7 @@ RECIPES: dict[str, Callable[[], SweepConfig]] = {
     "grid-diversity": grid_diversity,
     "maze-diversity": maze_diversity,
     "shop-diversity": shop_diversity,
+    "shop-strata": shop_strata,
     "maze-diversity-impala": maze_diversity_impala,
 }
 

@@ -11,7 +11,7 @@ from search.findings import Bootstrap, build_findings
 from search.headline import add_headline
 from search.report_html import render_html
 from search.report_pictures import Picture, draw_pictures
-from search.report_sections import Section, Table, build_sections, time_text
+from search.report_sections import SPLITS, Section, Table, build_sections, time_text
 from search.study import read_study
 
 REPORT_FOLDER = "report"
@@ -68,12 +68,18 @@ def facts_line(findings: dict[str, Any]) -> str:
     """What, where, how much, in one line."""
     facts = [
         f"Study {findings['study']}",
-        f"environment {findings['env']}",
+        f"environment {environments_text(findings)}",
         f"protocol {findings['protocol']}",
         f"train seeds {', '.join(map(str, findings['seeds']))}",
         f"selection rule {findings['selection']['rule']}",
     ]
     return " · ".join([*facts, time_text(findings["created"])] if findings["created"] else facts)
+
+
+def environments_text(findings: dict[str, Any]) -> str:
+    """The environment that was trained in, and those of the splits that were played elsewhere."""
+    elsewhere = [f"{SPLITS[role]} {env}" for role, env in findings["environments"].items() if env != findings["env"]]
+    return findings["env"] + (f" ({', '.join(elsewhere)})" if elsewhere else "")
 
 
 def markdown_table(table: Table) -> list[str]:

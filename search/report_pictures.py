@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from metrics import plots
 from metrics.history import series
 from metrics.protocol import Role
+from search.findings import HELDOUT_ROLES
 from search.headline import random_band
 from search.study import Study
 
-CURVE_ROLES = (Role.TRAIN, Role.VALIDATION)
+CURVE_ROLES = (Role.TRAIN, Role.TRAIN_HELDOUT, Role.VALIDATION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Picture:
 
 def draw_pictures(findings: Mapping[str, Any], study: Study) -> list[Picture]:
     """Every picture for which there are numbers."""
-    return [*_returns(findings), *_gap(findings), *_heatmaps(findings), *_curves(findings, study)]
+    return [*_returns(findings), *_gap(findings), *_mixtures(findings), *_heatmaps(findings), *_curves(findings, study)]
 
 
 def _returns(findings: Mapping[str, Any]) -> Iterator[Picture]:
@@ -61,6 +62,25 @@ def _gap(findings: Mapping[str, Any]) -> Iterator[Picture]:
     if levels:
         role = levels[0]["gap"]["role"]
         yield _picture("gap", f"Train minus {role}, with intervals.", plots.gap_against_levels(levels), width=640)
+
+
+def _mixtures(findings: Mapping[str, Any]) -> Iterator[Picture]:
+    """Return on the most sealed split that was played, one line per mixture."""
+    entries = findings["mixtures"]
+    role = next((r for r in HELDOUT_ROLES if entries and all(r.value in e["returns"] for e in entries)), None)
+    if role is None:
+        return
+    lines: dict[str, dict[str, list[float]]] = {}
+    for entry in entries:
+        value = entry["returns"][role.value]
+        line = lines.setdefault(entry["mixture"], {"x": [], "mean": [], "low": [], "high": []})
+        line["x"].append(entry["num_levels"])
+        for key in ("mean", "low", "high"):
+            line[key].append(value["mean"] if value[key] is None else value[key])
+    title = f"{role.value.capitalize()} return by mixture over {findings['strata']}"
+    ylabel = f"episode return ({findings['mode']} actions)"
+    figure = plots.curves(lines, title=title, ylabel=ylabel, xlabel="training levels")
+    yield _picture("mixtures", "The same number of transitions everywhere; bands are intervals.", figure)
 
 
 def _heatmaps(findings: Mapping[str, Any]) -> Iterator[Picture]:

@@ -18,6 +18,8 @@ SPLITS = {
 }
 MISSING = "—"
 REPEATED = "REPEATED READ"
+SHOWN_STRATA = 6
+HELDOUT_NOTE = " What is lost on unseen levels like training was memorized; what is lost beyond them is the shift."
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]
         returns_section(findings, pictures),
         aggregates_section(findings),
         gap_section(findings, pictures),
+        mixtures_section(findings, pictures),
         modes_section(findings),
         Section(
             title="Level by level",
@@ -116,7 +119,11 @@ def aggregates_section(findings: Findings) -> Section:
 
 def gap_section(findings: Findings, pictures: Sequence[str]) -> Section:
     """Train minus held-out normalized return."""
-    roles = [role for role in ("test", "validation") if any(role in entry["gaps"] for entry in findings["levels"])]
+    roles = [
+        role
+        for role in ("test", "validation", "train_heldout")
+        if any(role in entry["gaps"] for entry in findings["levels"])
+    ]
     rows = [
         [
             f"{entry['num_levels']:,}",
@@ -126,9 +133,32 @@ def gap_section(findings: Findings, pictures: Sequence[str]) -> Section:
     ]
     return Section(
         title="Generalization gap",
-        note="Normalized return on training levels minus on held-out levels, of the same policies.",
-        table=Table(["training levels", *(f"train minus {role}" for role in roles)], rows) if roles else None,
+        note="Normalized return on training levels minus on held-out levels, of the same policies."
+        + (HELDOUT_NOTE if "train_heldout" in roles else ""),
+        table=Table(["training levels", *(f"train minus {SPLITS[role]}" for role in roles)], rows) if roles else None,
         pictures=[name for name in pictures if name == "gap"],
+    )
+
+
+def mixtures_section(findings: Findings, pictures: Sequence[str]) -> Section:
+    """Every mixture over strata at every level count, at the same number of transitions."""
+    rows = [
+        [
+            f"{entry['num_levels']:,}",
+            entry["mixture"],
+            _strata_text(entry["strata"]),
+            count_text(entry["realised_transitions"]),
+            *_cells(entry["returns"], findings),
+        ]
+        for entry in findings["mixtures"]
+    ]
+    roles = (SPLITS[role] for role in played_roles(findings))
+    header = ["training levels", "mixture", "share of draws", "transitions", *roles]
+    return Section(
+        title=f"Mixtures over {findings['strata']}",
+        note="The configuration selected among each mixture's trials; it divides levels, transitions and draws.",
+        table=Table(header, rows) if rows else None,
+        pictures=[name for name in pictures if name == "mixtures"],
     )
 
 
@@ -197,7 +227,7 @@ def datasets_section(findings: Findings) -> Section:
     """What was really recorded."""
     rows = [
         [
-            f"{record['num_levels']:,}",
+            f"{record['num_levels']:,}" + (f", {record['mixture']}" if record["mixture"] else ""),
             count_text(record["realised_levels"]),
             count_text(record["realised_transitions"]),
             count_text(record["num_episodes"]),
@@ -255,6 +285,12 @@ def count_text(value: int | None) -> str:
 def time_text(timestamp: str) -> str:
     """``"2026-01-02 03:04:05 UTC"`` for ISO 8601 in UTC; anything else as it is."""
     return timestamp.removesuffix("+00:00").replace("T", " ") + " UTC" if timestamp.endswith("+00:00") else timestamp
+
+
+def _strata_text(strata: Mapping[str, Any]) -> str:
+    shares = sorted(((part["weight"], name) for name, part in strata.items()), reverse=True)
+    shown = [f"{name} {100 * weight:.0f} %" for weight, name in shares[:SHOWN_STRATA]]
+    return ", ".join(shown + ([f"and {len(shares) - SHOWN_STRATA} more"] if len(shares) > SHOWN_STRATA else []))
 
 
 def _cells(returns: Mapping[str, Any], findings: Findings) -> list[str]:

@@ -1,4 +1,4 @@
-"""Early stopping that compares only trials of the same number of levels."""
+"""Early stopping that compares only trials of the same data: number of levels and mixture."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from search.config import SweepConfig
+from search.space import TrialSpec
 
 METRIC = "eval/validation/normalized_return"
 TIME_ATTRIBUTE = "learner_step"
@@ -64,9 +65,9 @@ class GroupedScheduler(FIFOScheduler):
         return self._schedulers[group]
 
 
-def num_levels_of(config: dict[str, Any]) -> int:
-    """The group of a trial: its number of levels."""
-    return int(config["trial"]["num_levels"])
+def data_of(config: dict[str, Any]) -> str:
+    """The group of a trial: its number of levels and its mixture."""
+    return TrialSpec(**config["trial"]).data_id
 
 
 def build_scheduler(config: SweepConfig) -> TrialScheduler:
@@ -81,4 +82,4 @@ def build_scheduler(config: SweepConfig) -> TrialScheduler:
             time_attr=TIME_ATTRIBUTE, max_t=steps + 1, grace_period=grace, reduction_factor=2
         )
 
-    return GroupedScheduler(num_levels_of, build, steps)
+    return GroupedScheduler(data_of, build, steps)

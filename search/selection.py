@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from envs.errors import UsageError, unknown_name
@@ -25,6 +25,8 @@ class TrialScores:
     """Names the configuration: the seeds of one share it."""
     num_levels: int
     train_seed: int
+    mixture: str = ""
+    """Of the strata it learned from; empty in a study without strata."""
     returns: Mapping[Role, float]
     """Mean over levels of the normalized return; only roles that the rule may see."""
 
@@ -54,6 +56,15 @@ class Choice:
     score: float
     """The value the rule maximized."""
     reason: str
+    mixture: str = ""
+    """Mixture over strata of the chosen trials; empty in a study without strata."""
+    among: str = ""
+    """Set if only trials of that mixture were compared."""
+
+    @property
+    def where(self) -> str:
+        """Among which trials it was chosen."""
+        return f"at {self.num_levels} levels" + (f" of the mixture {self.among}" if self.among else "")
 
 
 class SelectionRule(Protocol):
@@ -107,6 +118,7 @@ class BestMean:
             num_levels=groups[best][0].num_levels,
             score=scores[best],
             reason=self._reason(num_seeds, len(complete), len(groups) - len(complete)),
+            mixture=groups[best][0].mixture,
         )
 
     def _reason(self, num_seeds: int, num_complete: int, num_passed_over: int) -> str:
@@ -135,6 +147,8 @@ class Selection:
     mode: ActionMode = "sampled"
     choices: tuple[Choice, ...] = field(default=())
     """One per level count, in increasing order."""
+    mixture_choices: tuple[Choice, ...] = ()
+    """One per level count and mixture, in a study with strata."""
     overall: str = ""
     """The configuration chosen among all level counts."""
 
@@ -142,6 +156,11 @@ class Selection:
     def oracle(self) -> bool:
         """Whether the rule saw the test."""
         return Role.TEST.value in self.visible_roles
+
+    @property
+    def tested(self) -> tuple[Choice, ...]:
+        """The choices that read the sealed test, each configuration once."""
+        return tuple({c.config_id: c for c in (*self.mixture_choices, *self.choices)}.values())
 
     def choice(self, num_levels: int) -> Choice | None:
         """The choice at a level count, if there is one."""
@@ -154,17 +173,19 @@ class Selection:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Selection:
         """The inverse of `to_json`."""
-        fields = ("config_id", "num_levels", "score", "reason")
         return cls(
             rule=value["rule"],
             visible_roles=tuple(value["visible_roles"]),
             mode=value.get("mode", "sampled"),
-            choices=tuple(
-                Choice(policies=tuple(item["policies"]), **{name: item[name] for name in fields})
-                for item in value["choices"]
-            ),
+            choices=tuple(map(_choice, value["choices"])),
+            mixture_choices=tuple(map(_choice, value.get("mixture_choices", ()))),
             overall=value["overall"],
         )
+
+
+def _choice(item: Mapping[str, Any]) -> Choice:
+    known = {name: item[name] for name in Choice.__dataclass_fields__ if name in item}
+    return Choice(**{**known, "policies": tuple(item["policies"])})
 
 
 def find_rule(name: str) -> SelectionRule:
@@ -201,20 +222,29 @@ def trial_scores(table: EvaluationTable, rule: SelectionRule, mode: ActionMode =
         )
     rows = visible_rows(table, rule).where(mode=mode).frame
     rows = rows[rows["config_id"].fillna("").astype(str) != ""]
-    keys = ["policy", "config_id", "num_levels", "train_seed"]
-    by_level = rows.groupby([*keys, "role", "level"], sort=True)[METRIC].mean()
+    mixture = rows["mixture"].fillna("").astype(str) if "mixture" in rows.columns else ""
+    rows = rows.assign(mixture=mixture)
+    keys = ["policy", "config_id", "num_levels", "mixture", "train_seed"]
+    by_level = rows.groupby([*keys, "role", "env", "level"], sort=True)[METRIC].mean()
     by_role = by_level.groupby([*keys, "role"], sort=True).mean()
     trials: dict[tuple[Any, ...], dict[Role, float]] = defaultdict(dict)
     for (*key, role), value in by_role.items():
         trials[tuple(key)][Role(role)] = float(value)
     return [
-        TrialScores(policy=policy, config_id=config, num_levels=int(levels), train_seed=int(seed), returns=returns)
-        for (policy, config, levels, seed), returns in trials.items()
+        TrialScores(
+            policy=policy,
+            config_id=config,
+            num_levels=int(levels),
+            mixture=mixture,
+            train_seed=int(seed),
+            returns=returns,
+        )
+        for (policy, config, levels, mixture, seed), returns in trials.items()
     ]
 
 
 def select_configurations(table: EvaluationTable, rule_name: str, mode: ActionMode = "sampled") -> Selection:
-    """Apply a rule at every level count by itself, and among all of them.
+    """Apply a rule at every level count by itself, at every level count of every mixture, and among all trials.
 
     Args:
         table: Evaluations of every trial; rows that the rule may not see are dropped before anything else.
@@ -227,10 +257,15 @@ def select_configurations(table: EvaluationTable, rule_name: str, mode: ActionMo
     rule = find_rule(rule_name)
     trials = trial_scores(table, rule, mode)
     counts = sorted({trial.num_levels for trial in trials})
+    groups = dict.fromkeys((trial.num_levels, trial.mixture) for trial in trials if trial.mixture)
     return Selection(
         rule=rule.name,
         visible_roles=tuple(role.value for role in Role if role in rule.visible),
         mode=mode,
         choices=tuple(rule.select([t for t in trials if t.num_levels == count]) for count in counts),
+        mixture_choices=tuple(
+            replace(rule.select([t for t in trials if (t.num_levels, t.mixture) == group]), among=group[1])
+            for group in sorted(groups)
+        ),
         overall=rule.select(trials).config_id,
     )

@@ -1,4 +1,4 @@
-"""What a study tries: the grid of level counts, learning rates and seeds, and each trial's experiment."""
+"""What a study tries: the grid of level counts, mixtures, learning rates and seeds, and each trial's experiment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.config import SweepConfig
+from envs.spec import LevelSet
+from metrics.protocols import is_shift
+from search.config import SweepConfig, slug
+from search.strata import mixture_levels, mixture_weights, strata_of
 from trainers.config import ExperimentConfig
 
 
@@ -18,11 +21,18 @@ class TrialSpec:
     num_levels: int
     learning_rate: float
     seed: int
+    mixture: str = ""
+    """Name of the mixture over strata; empty in a study without strata."""
+
+    @property
+    def data_id(self) -> str:
+        """Names the data that it learns from."""
+        return f"levels-{self.num_levels}" + (f"-{slug(self.mixture)}" if self.mixture else "")
 
     @property
     def config_id(self) -> str:
         """Names the configuration: everything but the seed."""
-        return f"levels-{self.num_levels}-lr-{self.learning_rate:g}"
+        return f"{self.data_id}-lr-{self.learning_rate:g}"
 
     @property
     def trial_id(self) -> str:
@@ -33,8 +43,9 @@ class TrialSpec:
 def trial_specs(config: SweepConfig) -> list[TrialSpec]:
     """Every point of the grid; the seeds of one configuration follow each other."""
     return [
-        TrialSpec(num_levels, learning_rate, seed)
+        TrialSpec(num_levels, learning_rate, seed, mixture)
         for num_levels in config.level_counts
+        for mixture in (config.mixtures if config.strata else ("",))
         for learning_rate in config.learning_rates
         for seed in config.seeds
     ]
@@ -47,9 +58,20 @@ def param_space(config: SweepConfig) -> dict[str, Any]:
     return {"trial": tune.grid_search([dataclasses.asdict(spec) for spec in trial_specs(config)])}
 
 
-def dataset_path(study_dir: Path, num_levels: int) -> Path:
-    """Where the dataset of one level count lies."""
-    return study_dir / "data" / f"levels-{num_levels}"
+def data_specs(config: SweepConfig) -> list[TrialSpec]:
+    """One trial for each dataset of the study, in grid order."""
+    return list({spec.data_id: spec for spec in reversed(trial_specs(config))}.values())[::-1]
+
+
+def collected_levels(config: SweepConfig, spec: TrialSpec) -> LevelSet:
+    """The levels that are recorded for a trial: the first training levels of the study's protocol and its mixture."""
+    env = config.experiment.env
+    return mixture_levels(config.judge.protocol, env, config.strata, spec.mixture, spec.num_levels)
+
+
+def dataset_path(study_dir: Path, spec: TrialSpec) -> Path:
+    """Where the dataset of a trial lies; trials that differ in learning rate and seed only share it."""
+    return study_dir / "data" / spec.data_id
 
 
 def trial_path(study_dir: Path, trial_id: str) -> Path:
@@ -62,9 +84,21 @@ def experiment_of(config: SweepConfig, spec: TrialSpec, study_dir: Path) -> Expe
     base = config.experiment
     data = dataclasses.replace(
         base.data,
-        datasets=(str(dataset_path(study_dir, spec.num_levels)),),
+        datasets=(str(dataset_path(study_dir, spec)),),
         num_levels=spec.num_levels,
         max_transitions=config.num_transitions,
+        strata=config.strata,
+        strata_weights=_weights(config, spec),
     )
     train = dataclasses.replace(base.train, learning_rate=spec.learning_rate)
-    return dataclasses.replace(base, name=spec.trial_id, seed=spec.seed, data=data, train=train)
+    evaluation = base.evaluation
+    if is_shift(config.judge.protocol):  # what is held out must be the same during the search and after it
+        evaluation = dataclasses.replace(evaluation, protocol=config.judge.protocol)
+    return dataclasses.replace(base, name=spec.trial_id, seed=spec.seed, data=data, train=train, evaluation=evaluation)
+
+
+def _weights(config: SweepConfig, spec: TrialSpec) -> dict[str, float]:
+    if not config.strata:
+        return {}
+    strata = strata_of(config.judge.protocol, config.experiment.env, config.strata)
+    return mixture_weights(spec.mixture, list(strata))

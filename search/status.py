@@ -55,16 +55,18 @@ def study_status(study: Study) -> dict[str, Any]:
     """Phases in their order, each with what is done of how much, and every trial."""
     recorded = {trial.trial_id: trial.status for trial in study.trials}
     specs = [
-        TrialSpec(count, rate, seed)
+        TrialSpec(count, rate, seed, mixture)
         for count in study.level_counts
+        for mixture in study.mixtures
         for rate in study.learning_rates
         for seed in study.seeds
     ]
     runs = [run_status(trial_path(study.directory, spec.trial_id), recorded.get(spec.trial_id)) for spec in specs]
     states = Counter(run.state for run in runs)
-    datasets = sum(dataset_path(study.directory, count).is_dir() for count in study.level_counts)
+    wanted = {dataset_path(study.directory, spec) for spec in specs}
+    datasets = sum(path.is_dir() for path in wanted)
     phases = {
-        "collect": _done(datasets, len(study.level_counts), "datasets"),
+        "collect": _done(datasets, len(wanted), "datasets"),
         "search": _done(states["finished"] + states["stopped early"], len(specs), "trials"),
         "judge": f"{len(study.table.policies)} policies",
         "select": f"{study.selection.overall} by rule {study.selection.rule}" if study.selection else "not yet",

@@ -34,13 +34,14 @@ class TrialRecord:
     num_levels: int
     learning_rate: float
     train_seed: int
+    mixture: str = ""
     status: str = "unknown"
     wandb_url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetRecord:
-    """What was really recorded for one level count."""
+    """What was really recorded for one level count and mixture."""
 
     num_levels: int
     realised_transitions: int
@@ -49,6 +50,9 @@ class DatasetRecord:
     realised_levels: int | None = None
     """Levels that really occur in it."""
     mean_return: float | None = None
+    mixture: str = ""
+    strata: Mapping[str, Any] = field(default_factory=dict)
+    """Stratum -> its levels, episodes, transitions, weight and repetitions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,9 @@ class Study:
     created: str = ""
     command: str = ""
     level_counts: tuple[int, ...] = ()
+    strata: str = ""
+    """Tag that the mixtures are over; empty for none."""
+    mixtures: tuple[str, ...] = ("",)
     num_transitions: int = 0
     seeds: tuple[int, ...] = ()
     learning_rates: tuple[float, ...] = ()
@@ -75,9 +82,10 @@ class Study:
     ledger: tuple[Mapping[str, Any], ...] = ()
     """Every read of the sealed test, in order."""
 
-    def dataset(self, num_levels: int) -> DatasetRecord | None:
-        """The dataset of a level count, if it was recorded."""
-        return next((record for record in self.datasets if record.num_levels == num_levels), None)
+    def dataset(self, num_levels: int, mixture: str = "") -> DatasetRecord | None:
+        """The dataset of a level count and mixture, if it was recorded."""
+        wanted = (num_levels, mixture)
+        return next((record for record in self.datasets if (record.num_levels, record.mixture) == wanted), None)
 
     def trial_directory(self, trial_id: str) -> Path:
         """Where a trial keeps its files."""
@@ -157,6 +165,8 @@ def _header(value: Mapping[str, Any]) -> dict[str, Any]:
         "created": str(value.get("created", "")),
         "command": command if isinstance(command, str) else " ".join(command),
         "level_counts": tuple(sorted(value.get("level_counts", []))),
+        "strata": str(value.get("strata", "")),
+        "mixtures": tuple(value.get("mixtures", [""])),
         "num_transitions": int(value.get("num_transitions", 0)),
         "seeds": tuple(value.get("seeds", [])),
         "learning_rates": tuple(value.get("learning_rates", [])),

@@ -25,7 +25,7 @@ from search.phases import RETRAINED, StudyPolicy, collect_datasets, policies_of,
 from search.preflight import check_study, machine
 from search.report import write_report
 from search.selection import Selection
-from search.space import trial_specs
+from search.space import data_specs, trial_specs
 from search.study import CONFIG_FILE
 from search.study_log import StudyLog
 from search.tuning import run_trials
@@ -34,9 +34,10 @@ from search.tuning import run_trials
 def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command: str = "") -> Path:
     """Run a study, or go on with an interrupted one; returns the report's page.
 
-    Collect one dataset per level count with the same number of transitions; search level count x learning rate x seed;
-    judge every policy on train and validation levels; select per level count; train the selected configuration again on
-    several workers; read the sealed test once with the selected policies; report.
+    Collect one dataset per level count and mixture with the same number of transitions; search level count x mixture x
+    learning rate x seed; judge every policy on all levels but the test's; select per level count, and per mixture;
+    train the selected configuration again on several workers; read the sealed test once with the selected policies;
+    report.
 
     Args:
         config: The study.
@@ -75,7 +76,10 @@ def _run_phases(config: SweepConfig, out: Path, log: StudyLog) -> None:
     with log.timed("judge"):
         _judge(config, out, [retrained])
     with log.timed("test"):
-        _test(config, out, selection, {record["num_levels"]: record["fingerprint"] for record in datasets})
+        fingerprints = {
+            spec.data_id: data["fingerprint"] for spec, data in zip(data_specs(config), datasets, strict=True)
+        }
+        _test(config, out, selection, fingerprints)
 
 
 def _judge(config: SweepConfig, out: Path, policies: list[StudyPolicy]) -> EvaluationTable:
@@ -93,14 +97,15 @@ def _retrained_policy(config: SweepConfig, out: Path, selection: Selection) -> S
     return trial_policy(config, out, spec, run_dir)
 
 
-def _test(config: SweepConfig, out: Path, selection: Selection, fingerprints: dict[int, str]) -> None:
+def _test(config: SweepConfig, out: Path, selection: Selection, fingerprints: dict[str, str]) -> None:
     specs = {spec.trial_id: spec for spec in trial_specs(config)}
     with ActorPool(config.num_actors) as pool:
         judge = Judge(config, out, pool)
-        for choice in selection.choices:
+        for choice in selection.tested:
             for name in choice.policies:
-                reason = f"selected at {choice.num_levels} levels: {choice.reason}"
-                judge.test(trial_policy(config, out, specs[name]), selection, fingerprints[choice.num_levels], reason)
+                reason = f"selected {choice.where}: {choice.reason}"
+                fingerprint = fingerprints[specs[name].data_id]
+                judge.test(trial_policy(config, out, specs[name]), selection, fingerprint, reason)
         judge.table()
 
 
@@ -122,6 +127,7 @@ def open_study(config: SweepConfig, out: Path, command: str) -> StudyLog:
         "name": config.name,
         "env": config.experiment.env,
         "level_counts": list(config.level_counts),
+        **({"strata": config.strata, "mixtures": list(config.mixtures)} if config.strata else {}),
         "num_transitions": config.num_transitions,
         "seeds": list(config.seeds),
         "learning_rates": list(config.learning_rates),

@@ -15,10 +15,10 @@ from envs.errors import UsageError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Recipe, overrides and where to write."""
     parser.add_argument(
-        "recipe", nargs="?", help="name of a study: grid-diversity, maze-diversity, maze-diversity-impala"
+        "recipe", nargs="?", help="name of a study, for example maze-diversity or shop-strata (see --list)"
     )
     parser.add_argument(
-        "overrides", nargs="*", metavar="FIELD=VALUE", help="for example experiment.train.learner_steps=500 seeds=0,1,2"
+        "overrides", nargs="*", metavar="FIELD=VALUE", help="for example seeds=0,1,2 judge.protocol=shop-I3"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: runs/RECIPE)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the study in DIR")

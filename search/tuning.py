@@ -138,6 +138,7 @@ def _record(study_dir: Path, spec: TrialSpec) -> dict[str, Any]:
         "num_levels": spec.num_levels,
         "learning_rate": spec.learning_rate,
         "train_seed": spec.seed,
+        **({"mixture": spec.mixture} if spec.mixture else {}),
         "status": "stopped early" if result is None else "finished",
         "wandb_url": "" if result is None else result.get("wandb_url", ""),
         "learner_step": None if last is None else read_progress(last).learner_step,

@@ -91,6 +91,11 @@ class DataConfig:
     """Learn only from this share of each dataset's episodes, those with the highest returns (as in %BC)."""
     best_of: Literal["all", "level"] = "all"
     """Whether the best share is taken of a dataset's episodes together, or of those of each level."""
+    strata: str = ""
+    """Tag of the levels, for example "department" in the shop: the mixture is then over its values, not over
+    datasets. Empty: no strata."""
+    strata_weights: dict[str, float] = field(default_factory=dict)
+    """Value of the tag -> share of levels, transitions and draws, summing to one; empty means as recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,10 +164,11 @@ class EvaluationConfig:
     """What is played to judge a policy."""
 
     protocol: str = "strict"
-    """Name in `metrics.protocol.PROTOCOLS`."""
+    """Name in `metrics.protocols.PROTOCOLS`, or a shift of `envs.registry.shift_names` such as "shop-I3"."""
     num_train_levels: int = 100
     """At most this many of the realised training levels are played, evenly spaced."""
     num_validation_levels: int = 100
+    """A shift plays as many unseen levels of the training distribution, too."""
     num_test_levels: int = 500
     episodes_per_level: int = 1
     """For sampled actions; greedy always plays one."""

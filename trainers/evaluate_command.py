@@ -1,4 +1,4 @@
-"""`gengap evaluate RUN`: a trained policy on the levels of each split."""
+"""`gengap evaluate RUN`: a trained policy, or a scripted one, on the levels of each split."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from actors.sources import checkpoint_of
+from actors.sources import EXPERTS, checkpoint_of
 from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.errors import UsageError
 from envs.overrides import apply_overrides, config_from_json, parse_overrides
-from envs.registry import make_spec
+from envs.registry import find_shift, make_spec
 from envs.spec import LevelSet
 from metrics.ledger import Ledger, Permit
-from metrics.protocol import EvaluationProtocol, Role, build_protocol
+from metrics.protocol import ACTION_MODES, Role
+from metrics.protocols import is_shift, training_levels
 from metrics.table import EvaluationTable, summarize
 from trainers.config import EvaluationConfig, ExperimentConfig
+from trainers.evaluation import protocol_of
 from trainers.online_config import OnlineConfig
 from trainers.run_files import CONFIG, read_json
 from trainers.training_data import open_training_data
@@ -28,10 +30,13 @@ TABLE, SUMMARY, LEDGER = "evaluations.parquet", "evaluation.json", "ledger.jsonl
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What the levels and the ledger need to know about a run."""
+    """What the levels and the ledger need to know about a policy."""
 
     directory: Path
-    checkpoint: Path
+    policy: Path | str
+    """Checkpoint, or name of a source."""
+    name: str
+    """In the table and the ledger."""
     config: dict[str, Any]
     env: str
     seed: int
@@ -42,14 +47,25 @@ class _Run:
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Which run, what is played, and the permission to read the test."""
-    parser.add_argument("run", type=Path, help="run directory of `gengap train`, or one of its checkpoints")
+    parser.add_argument(
+        "run", help="run directory of `gengap train`, one of its checkpoints, or a source: random, shop-expert, ..."
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="FIELD=VALUE", help="of the evaluation, for example num_validation_levels=200"
     )
     parser.add_argument(
+        "--protocol", metavar="NAME", help="strict, paper, or a shift such as shop-I3 (default: the one of the run)"
+    )
+    parser.add_argument("--env", metavar="NAME", help="where a source plays; a run and a shift know their own")
+    parser.add_argument(
         "--test", metavar="REASON", help="also read the sealed test levels; the reason is written into the ledger"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: evaluation/ in the run)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: evaluation/ in the run, in runs/NAME for a source)",
+    )
 
 
 def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
@@ -58,26 +74,28 @@ def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
     from actors.evaluate import evaluate_on_pool
     from actors.pool import ActorPool
 
-    run = _open(args.run, args.overrides)
-    protocol = _protocol(run)
+    run = _open(args)
+    protocol = protocol_of(run.evaluation, make_spec(run.env), run.train_levels)
     permit = _permit(run, args.test) if args.test else None
     roles = [role for role in protocol.roles if role != Role.TEST or permit is not None]
     out = args.out or run.directory / "evaluation"
+    if args.protocol:
+        out = args.out or out / args.protocol
     episodes = sum(len(protocol.split(role).jobs(mode)) for role in roles for mode in protocol.modes)
     with (
         ray_session(args.address),
         ActorPool(run.evaluation.num_actors) as pool,
-        Progress(f"evaluate {run.checkpoint.name}", episodes, "episodes") as progress,
+        Progress(f"evaluate {run.name}", episodes, "episodes") as progress,
     ):
         table = evaluate_on_pool(
             pool,
-            run.checkpoint,
+            run.policy,
             protocol,
             roles=roles,
             seed=run.seed,
             permit=permit,
             num_envs=run.evaluation.num_envs,
-            policy_name=_policy_name(run),
+            policy_name=run.name,
             train_seed=run.seed,
             progress=progress.update,
         )
@@ -87,10 +105,21 @@ def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
     atomic_write_json(out / SUMMARY, values)
     _print_table(table, values)
     say(f"Every episode: {out / TABLE}")
-    return {"run": str(run.directory), "checkpoint": str(run.checkpoint), "table": str(out / TABLE), **values}
+    return {"run": str(run.directory), "checkpoint": str(run.policy), "table": str(out / TABLE), **values}
 
 
-def _open(path: Path, overrides: list[str]) -> _Run:
+def _open(args: argparse.Namespace) -> _Run:
+    words = {**({"protocol": args.protocol} if args.protocol else {}), **parse_overrides(args.overrides)}
+    if args.run == "random" or args.run in EXPERTS:
+        return _open_source(args.run, args.env, apply_overrides(EvaluationConfig(modes=ACTION_MODES), words))
+    run = _open_run(Path(args.run))
+    if args.env not in (None, run.env):
+        raise UsageError(f"--env is {args.env}, but {args.run} plays {run.env!r}; leave --env out.")
+    evaluation = dataclasses.replace(run.evaluation, modes=ACTION_MODES)
+    return dataclasses.replace(run, evaluation=apply_overrides(evaluation, words))
+
+
+def _open_run(path: Path) -> _Run:
     checkpoint = checkpoint_of(path)
     directory = checkpoint.parent.parent
     config = read_json(checkpoint / CONFIG)
@@ -101,35 +130,36 @@ def _open(path: Path, overrides: list[str]) -> _Run:
     else:
         online = config_from_json(OnlineConfig, config)
         levels, fingerprint, evaluation = online.levels, "online", EvaluationConfig()
-    evaluation = dataclasses.replace(evaluation, modes=("sampled", "greedy"))
     return _Run(
         directory=directory,
-        checkpoint=checkpoint,
+        policy=checkpoint,
+        name=f"{directory.name}/{checkpoint.name}",
         config=config,
         env=config["env"],
         seed=int(config["seed"]),
         train_levels=levels,
         dataset_fingerprint=fingerprint,
-        evaluation=apply_overrides(evaluation, parse_overrides(overrides)),
+        evaluation=evaluation,
     )
 
 
-def _protocol(run: _Run) -> EvaluationProtocol:
-    settings = run.evaluation
-    return build_protocol(
-        settings.protocol,
-        make_spec(run.env),
-        run.train_levels,
-        num_train=settings.num_train_levels,
-        num_validation=settings.num_validation_levels,
-        num_test=settings.num_test_levels,
-        episodes_per_level=settings.episodes_per_level,
-        modes=settings.modes,
+def _open_source(name: str, env: str | None, evaluation: EvaluationConfig) -> _Run:
+    """A source that was not trained, on the levels that others train on."""
+    if env is None and is_shift(evaluation.protocol):
+        env = find_shift(evaluation.protocol).env(Role.TRAIN.value)
+    if env is None:
+        raise UsageError(f"{name!r} plays several environments; choose one with --env, for example grid/default.")
+    return _Run(
+        directory=Path("runs") / name,
+        policy=name,
+        name=name,
+        config={"source": name, "env": env, "protocol": evaluation.protocol},
+        env=env,
+        seed=0,
+        train_levels=training_levels(evaluation.protocol, env, evaluation.num_train_levels),
+        dataset_fingerprint="none",
+        evaluation=evaluation,
     )
-
-
-def _policy_name(run: _Run) -> str:
-    return f"{run.directory.name}/{run.checkpoint.name}"
 
 
 def _permit(run: _Run, reason: str) -> Permit:
@@ -138,7 +168,7 @@ def _permit(run: _Run, reason: str) -> Permit:
         raise UsageError("--test needs a reason, for example --test 'selected by validation return'.")
     fingerprint = _without_seed(run.config)
     permit = Ledger(run.directory / LEDGER).issue(
-        _policy_name(run), fingerprint, run.dataset_fingerprint, rule="chosen by hand", reason=reason
+        run.name, fingerprint, run.dataset_fingerprint, rule="chosen by hand", reason=reason
     )
     if permit.repeated:
         say(f"This policy has read the test {permit.policy_reads_before} time(s) before; the ledger says so.")

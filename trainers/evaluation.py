@@ -7,27 +7,27 @@ import dataclasses
 from actors.evaluate import evaluate_inline
 from actors.policy import Policy
 from envs.spec import EnvSpec, LevelSet
-from metrics.protocol import EvaluationProtocol, Role, Split, build_protocol
+from metrics.protocol import EvaluationProtocol
+from metrics.protocols import build_protocol
 from metrics.table import EvaluationTable, summarize
-from trainers.config import ActionMode, ExperimentConfig
+from trainers.config import ActionMode, EvaluationConfig, ExperimentConfig
 from trainers.distributed import WorkerContext, gather_objects
 
-VISIBLE = (Role.TRAIN, Role.VALIDATION)
-"""All that training ever sees; the test is sealed."""
 
-
-def protocol_for(
-    config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet, modes: tuple[ActionMode, ...] | None = None
+def protocol_of(
+    settings: EvaluationConfig, spec: EnvSpec, train_levels: LevelSet, modes: tuple[ActionMode, ...] | None = None
 ) -> EvaluationProtocol:
-    """The experiment's evaluation protocol for these training levels.
+    """The evaluation protocol that settings name, for these training levels.
 
     Args:
-        config: The experiment.
-        spec: Its environment.
+        settings: Name, numbers of levels and action modes.
+        spec: The environment that is trained in.
         train_levels: Levels of the realised mixture.
-        modes: Action modes; None takes those of the config.
+        modes: Action modes; None takes those of the settings.
+
+    Raises:
+        UsageError: For an unknown protocol, or training levels that it does not allow.
     """
-    settings = config.evaluation
     return build_protocol(
         settings.protocol,
         spec,
@@ -41,12 +41,12 @@ def protocol_for(
 
 
 class InlineEvaluation:
-    """Plays train and validation levels in the training processes, every worker its share of the levels."""
+    """Plays all levels but the test's in the training processes, every worker its share of the levels."""
 
     def __init__(self, config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet, context: WorkerContext) -> None:
         self._config = config
         self._context = context
-        self._protocol = protocol_for(config, spec, train_levels)
+        self._protocol = protocol_of(config.evaluation, spec, train_levels)
 
     def __call__(self, policy: Policy, learner_step: int) -> dict[str, float]:
         """Flat metrics, the same on every worker. Collective."""
@@ -68,10 +68,10 @@ class InlineEvaluation:
 
 
 def share_of(protocol: EvaluationProtocol, context: WorkerContext) -> EvaluationProtocol | None:
-    """The visible splits with every ``world_size``-th level; None if this worker has none to play."""
+    """All splits but the test with every ``world_size``-th level; None if this worker has none to play."""
     splits = []
-    for split in (protocol.split(role) for role in VISIBLE):
+    for split in (protocol.split(role) for role in protocol.open_roles):
         levels = split.levels.levels[context.rank :: context.world_size]
         if levels:
-            splits.append(Split(split.role, LevelSet(split.levels.env, levels), split.episodes_per_level))
+            splits.append(dataclasses.replace(split, levels=LevelSet(split.env, levels)))
     return dataclasses.replace(protocol, splits=tuple(splits)) if splits else None

@@ -94,14 +94,20 @@ def build_mixture(config: DataConfig, names: list[str]) -> Mixture:
     """The mixture that a config describes over the named datasets.
 
     Raises:
-        UsageError: If there is not one weight per dataset, or they do not sum to one.
+        UsageError: If there is not one weight per dataset, weights do not sum to one, or are over datasets and strata.
     """
+    if config.strata_weights and not config.strata:
+        raise UsageError("data.strata_weights needs the tag in data.strata, for example data.strata=department.")
+    if config.strata and config.weights:
+        raise UsageError("data.weights are over datasets and data.strata over levels; leave one of them out.")
     if config.weights and len(config.weights) != len(names):
         raise UsageError(
             f"data.weights has {len(config.weights)} entries for {len(names)} datasets; give one each, or none."
         )
+    by_dataset = dict(zip(names, config.weights, strict=True)) if config.weights else {}
     return Mixture(
-        weights=dict(zip(names, config.weights, strict=True)) if config.weights else {},
+        weights=config.strata_weights if config.strata else by_dataset,
+        strata=config.strata or None,
         num_levels=config.num_levels,
         max_transitions=config.max_transitions,
         episode_order=config.episode_order,

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.errors import UsageError
+from envs.shifts import LEVEL_UNIVERSE
 from envs.shop.offers import Offered, Offers, max_offers
 from envs.shop.render import observe
 from envs.shop.rules import preset
@@ -17,7 +18,7 @@ from envs.shop.shop import Purchase, Shop
 from envs.shop.state import ShopState, start, step
 from envs.shop.stock import world_shop
 from envs.shop.world.config import WORLDS, WorldConfig, world_config
-from envs.shop.world.roles import LEVEL_UNIVERSE
+from envs.shop.world.goals import Tags, world
 from envs.spec import ColumnSpec, EnvSpec
 from envs.text import encode_text
 from envs.vector import Actions, EpisodeMetrics, LevelVectorEnv, Mask, Observations, Transition
@@ -77,6 +78,11 @@ def spec_of(config: WorldConfig, max_steps: int = MAX_STEPS) -> EnvSpec:
         return_bounds={"official": (0.0, 1.0)},
         candidate_column="candidates",
     )
+
+
+def level_tags(name: str, level: int) -> Tags:
+    """The strata of a level of a named world: department, sub_category, family, num_constraints and more."""
+    return world(name).tags(level)
 
 
 @dataclass(slots=True)

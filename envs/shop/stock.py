@@ -11,6 +11,7 @@ from typing import overload
 
 from envs.cache import LeastRecentlyUsed
 from envs.errors import RunError, unknown_name
+from envs.shifts import LEVEL_UNIVERSE
 from envs.shop.cache import cached_catalogue, cached_search, content_key
 from envs.shop.catalogue import Catalogue
 from envs.shop.goals import Goal
@@ -22,7 +23,6 @@ from envs.shop.search import Bm25Search, SearchBackend, search_document
 from envs.shop.shop import Products, Shop
 from envs.shop.world.config import WORLDS, WorldConfig
 from envs.shop.world.goals import World, world
-from envs.shop.world.roles import LEVEL_UNIVERSE
 
 KEPT_SHOPS = 4
 DECODED_PRODUCTS = 12_000

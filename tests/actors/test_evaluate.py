@@ -9,12 +9,17 @@ import pytest
 
 from actors.evaluate import evaluate, evaluate_inline
 from actors.policy import PolicyInput
+from actors.sources import SourceSpec, load_policy
 from envs.errors import UsageError
 from envs.registry import make_spec
 from envs.spec import LevelSet
 from metrics.ledger import Ledger, SealedTestError
-from metrics.protocol import EvaluationProtocol, Role, Split, paper, strict
+from metrics.protocol import ActionMode, EvaluationProtocol, Role, Split, paper, strict
+from metrics.protocols import build_protocol, training_levels
+from metrics.table import EvaluationTable
 from tests.actors.oracle import HashPolicy, play_slowly
+
+QUIZ = LevelSet.range("quiz/default", 0, 2)
 
 
 def protocol(env: str = "grid/default", episodes_per_level: int = 2) -> EvaluationProtocol:
@@ -118,3 +123,55 @@ def test_the_paper_protocol_is_playable() -> None:
     spec = make_spec("grid/default")
     table = evaluate("random", paper(spec, LevelSet.range(spec.name, 0, 3), num_validation=2, num_test=2))
     assert table.roles == ["train", "validation"]
+
+
+def variants(modes: tuple[ActionMode, ...] = ("sampled", "greedy")) -> EvaluationProtocol:
+    """Training, validation and test in three environments."""
+    train = training_levels("grid-variants", "grid/default", 4)
+    spec = make_spec("grid/default")
+    return build_protocol("grid-variants", spec, train, num_validation=3, num_test=3, modes=modes, episodes_per_level=2)
+
+
+def test_every_role_is_played_in_its_own_environment() -> None:
+    table = evaluate_inline(hash_policy("grid/default"), variants(), seed=5, num_envs=4)
+    envs = table.frame.groupby("role")["env"].unique().map(list).to_dict()
+    assert envs == {
+        "train": ["grid/default"],
+        "train_heldout": ["grid/default"],
+        "validation": ["grid/distractors"],
+    }
+    assert len(table) == (4 + 3 + 3) * 2 + (4 + 3 + 3)
+    for row in table.frame.itertuples():
+        slow = play_slowly(row.env, hash_policy(row.env), row.level, row.episode, 5, row.mode)
+        assert row.episode_return == pytest.approx(slow.episode_return)
+        assert (row.length, row.terminated, row.truncated) == (len(slow), slow.terminated, slow.truncated)
+
+
+def test_the_same_level_number_in_two_environments_is_two_levels() -> None:
+    splits = tuple(
+        Split(role, LevelSet.range(env, 0, 5))
+        for role, env in ((Role.TRAIN, "grid/default"), (Role.VALIDATION, "grid/chain-3"))
+    )
+    both = EvaluationProtocol("both", splits)
+    assert both.envs == ("grid/default", "grid/chain-3")
+    table = evaluate_inline(hash_policy("grid/default"), both)
+    alone = [evaluate_inline(hash_policy("grid/default"), EvaluationProtocol("both", (split,))) for split in splits]
+    assert table.frame.equals(EvaluationTable.concat(alone).frame)
+    assert not np.array_equal(table.scores("train"), table.scores("validation"))
+
+
+def test_an_expert_is_made_for_each_environment(tmp_path: Path) -> None:
+    permit = Ledger(tmp_path / "ledger.jsonl").issue("grid-expert", "config", "none", rule="none", reason="a test")
+    table = evaluate("grid-expert", variants(), roles=tuple(Role), permit=permit)
+    for role in Role:
+        assert table.scores(role).mean() == pytest.approx(1)
+    expert = load_policy(SourceSpec(env="grid/default", name="grid-expert"))
+    with pytest.raises(UsageError, match="knows the levels of one environment"):
+        evaluate_inline(expert, variants())
+    assert evaluate_inline(expert, variants(), roles=[Role.TRAIN, Role.TRAIN_HELDOUT]).scores("train").mean() == 1
+
+
+def test_environments_without_the_same_columns_are_refused_before_anything_is_played() -> None:
+    splits = (Split(Role.TRAIN, LevelSet.range("grid/default", 0, 2)), Split(Role.VALIDATION, QUIZ))
+    with pytest.raises(UsageError, match="cannot play both 'grid/default' and 'quiz/default'"):
+        evaluate_inline(Untouched(), EvaluationProtocol("odd", splits))

@@ -14,16 +14,17 @@ import pytest
 
 from actors.collect import CollectConfig, collect
 from actors.env_actor import PlayTask, RecordTask, new_task_key
-from actors.evaluate import evaluate_inline, evaluate_on_pool
+from actors.evaluate import evaluate, evaluate_inline, evaluate_on_pool
 from actors.policy import Policy, PolicyInput, RandomPolicy
 from actors.pool import ActorPool
-from actors.sources import SourceSpec
+from actors.sources import SourceSpec, load_policy
 from data.verify import verify
 from envs.errors import RunError, UsageError
 from envs.registry import make_spec
 from envs.spec import LevelSet
 from metrics.ledger import SealedTestError
 from metrics.protocol import Role, strict
+from metrics.protocols import build_protocol, training_levels
 
 pytestmark = pytest.mark.ray
 
@@ -52,6 +53,24 @@ def test_every_job_arrives_once(pool: ActorPool) -> None:
     results = list(pool.play_results(results_task(), JOBS))
     assert sorted((result.level, result.episode) for result in results) == JOBS
     assert pool.num_replaced == 0
+
+
+@pytest.mark.parametrize("policy", [None, "grid-expert"])
+def test_a_pool_plays_several_environments_as_one_process_does(pool: ActorPool, policy: str | None) -> None:
+    train = training_levels("grid-variants", GRID, 6)
+    protocol = build_protocol(
+        "grid-variants", make_spec(GRID), train, num_validation=5, episodes_per_level=2, modes=("sampled", "greedy")
+    )
+    expected = evaluate(policy, protocol, seed=3)
+    assert expected.where(role="validation").frame["env"].unique().tolist() == ["grid/distractors"]
+    assert evaluate_on_pool(pool, policy, protocol, seed=3, num_envs=3).frame.equals(expected.frame)
+
+
+def test_a_policy_that_knows_one_environment_is_not_sent_to_others(pool: ActorPool) -> None:
+    expert = load_policy(SourceSpec(env=GRID, name="grid-expert"))
+    train = training_levels("grid-variants", GRID, 2)
+    with pytest.raises(UsageError, match="knows the levels of one environment"):
+        evaluate_on_pool(pool, expert, build_protocol("grid-variants", make_spec(GRID), train))
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,14 @@ def test_list_shows_contracts(capsys: pytest.CaptureFixture[str]) -> None:
         envs("list", "grid/defalt")
 
 
+def test_list_shows_the_shifts_that_train_in_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    shifts = envs("list", "shop/default")["shifts"]
+    assert [shift["name"] for shift in shifts] == [f"shop-I{number}" for number in range(9)]
+    assert (shifts[8]["train"], shifts[8]["validation"], shifts[8]["test"]) == ("shop/default", "shop/3k", "shop/10k")
+    assert "shop-I3                 shop/default        shop/default        sub-categories" in capsys.readouterr().out
+    assert envs("list", "procgen/maze")["shifts"] == []
+
+
 def test_bench_measures(capsys: pytest.CaptureFixture[str]) -> None:
     result = envs("bench", "grid/default", "--num-envs", "8", "--steps", "70", "--num-levels", "5")
     assert result["num_episodes"] >= 8

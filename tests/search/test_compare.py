@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from envs.errors import UsageError
@@ -75,6 +76,20 @@ def test_tables_without_a_study(tmp_path: Path) -> None:
     assert row["difference"]["point"] == 0  # type: ignore[index]
     assert row["verdict"] == "not resolved"
     assert row["probability_b_is_better"]["point"] == 0.5  # type: ignore[index]
+
+
+def test_splits_that_lie_in_different_environments_are_not_compared(tmp_path: Path) -> None:
+    from metrics.protocol import Role
+
+    for name, env in (("a", "shop/3k"), ("b", "shop/catalogue-b")):
+        shared, shifted = rows(name, Role.TRAIN, 0.5), rows(name, Role.VALIDATION, 0.5)
+        table = EvaluationTable(pd.concat([shared, shifted.assign(env=env)]))
+        table.write(tmp_path / f"{name}.parquet")
+        EvaluationTable(shifted.assign(env=env)).write(tmp_path / f"{name}-only.parquet")
+    value = compare(str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet"), FEW)
+    assert [row["role"] for row in value["comparisons"]] == ["train"]
+    with pytest.raises(UsageError, match="different environments"):
+        compare(str(tmp_path / "a-only.parquet"), str(tmp_path / "b-only.parquet"), FEW)
 
 
 def test_intervals_repeat_with_the_seed_and_change_with_it(study_dir: Path) -> None:

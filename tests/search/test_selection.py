@@ -6,13 +6,23 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 import pytest
 
 from envs.errors import UsageError
 from metrics.protocol import Role
 from metrics.table import EvaluationTable
 from search.selection import RULES, Choice, Selection, TrialScores, select_configurations, trial_scores, visible_rows
-from tests.search.synthetic_study import BEST_RATE, LEVEL_COUNTS, WORSE_RATE, open_table, sealed_rows, trial_specs
+from search.space import TrialSpec
+from tests.search.synthetic_study import (
+    BEST_RATE,
+    LEVEL_COUNTS,
+    WORSE_RATE,
+    open_table,
+    rows,
+    sealed_rows,
+    trial_specs,
+)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +114,43 @@ def test_random_and_expert_rows_are_no_trials() -> None:
 def test_selection_survives_json() -> None:
     selection = select_configurations(open_table(), "validation")
     assert Selection.from_json(json.loads(json.dumps(selection.to_json()))) == selection
+
+
+def mixed_table() -> EvaluationTable:
+    """Two mixtures at two level counts; "uniform" validates better with many levels only."""
+    success = {(10, "natural"): 0.4, (10, "uniform"): 0.2, (100, "natural"): 0.5, (100, "uniform"): 0.8}
+    frames = []
+    for (count, mixture), validation in success.items():
+        for rate, change in ((BEST_RATE, 0.0), (WORSE_RATE, -0.1)):
+            config = TrialSpec(count, rate, 0, mixture).config_id
+            for seed in (0, 1):
+                extra = {"config_id": config, "num_levels": count, "mixture": mixture}
+                name = TrialSpec(count, rate, seed, mixture).trial_id
+                frames.append(rows(name, Role.VALIDATION, validation + change, train_seed=seed, **extra))
+    frames.append(rows("random", Role.VALIDATION, 0.1))
+    return EvaluationTable(pd.concat(frames, ignore_index=True))
+
+
+def test_a_configuration_is_chosen_for_every_mixture_and_all_of_them_are_tested() -> None:
+    selection = select_configurations(mixed_table(), "validation")
+    assert [(c.num_levels, c.mixture) for c in selection.choices] == [(10, "natural"), (100, "uniform")]
+    groups = [(10, "natural"), (10, "uniform"), (100, "natural"), (100, "uniform")]
+    assert [(c.num_levels, c.mixture) for c in selection.mixture_choices] == groups
+    for choice in selection.mixture_choices:
+        assert choice.among == choice.mixture
+        assert choice.config_id == TrialSpec(choice.num_levels, BEST_RATE, 0, choice.mixture).config_id
+        assert len(choice.policies) == 2
+        assert "best of 2 configurations" in choice.reason
+    assert selection.overall == TrialSpec(100, BEST_RATE, 0, "uniform").config_id
+    assert sorted(c.config_id for c in selection.tested) == sorted(c.config_id for c in selection.mixture_choices)
+    assert Selection.from_json(json.loads(json.dumps(selection.to_json()))) == selection
+    assert [c.where for c in selection.mixture_choices[:1]] == ["at 10 levels of the mixture natural"]
+
+
+def test_without_strata_the_choices_per_level_count_are_tested() -> None:
+    selection = select_configurations(open_table(), "validation")
+    assert selection.mixture_choices == ()
+    assert selection.tested == selection.choices
 
 
 def test_an_unknown_rule_is_answered_with_the_closest_name() -> None:

@@ -14,7 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
+from envs.grid import VARIANTS, make_level
 from metrics.history import read_history
+from metrics.protocol import Role
 from metrics.table import EvaluationTable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,6 +134,43 @@ def test_a_plugin_of_another_project_is_swept_to_a_sealed_report(project: Path) 
     while survivors(process.pid) and time.monotonic() < deadline:
         time.sleep(0.5)
     assert survivors(process.pid) == []
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_mixtures_are_searched_under_a_shift_over_several_environments(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    words = ["judge.protocol=grid-variants", "strata=chain", "mixtures=natural,2", "scheduler=none", "seeds=0,1"]
+    finish(start(out, *words))
+
+    report = json.loads((out / "report" / "report.json").read_text())
+    assert report["environments"] == {
+        "train": "grid/default",
+        "train_heldout": "grid/default",
+        "validation": "grid/distractors",
+        "test": "grid/chain-3",
+    }
+    entries = report["mixtures"]
+    assert [(e["num_levels"], e["mixture"]) for e in entries] == [
+        (2, "2"), (2, "natural"), (6, "2"), (6, "natural"),
+    ]  # fmt: skip
+    for entry in entries:
+        assert entry["realised_transitions"] == 200
+        assert set(entry["returns"]) == {role.value for role in Role}
+        assert entry["returns"]["test"]["num_runs"] == 2
+        assert entry["mixture"] == "natural" or list(entry["strata"]) == ["2"]
+    table = EvaluationTable.read(out / "evaluations.parquet")
+    trained = table.where(role="train", policy=[p for e in entries if e["mixture"] == "2" for p in e["policies"]])
+    assert {len(make_level(VARIANTS["grid/default"], level).items) for level in set(trained.frame["level"])} == {2}
+    assert len((out / "ledger.jsonl").read_text().splitlines()) == 4 * 2
+    history = read_history(next(out.glob("trials/*/metrics.jsonl")))
+    assert any("eval/train_heldout/normalized_return" in row for row in history)
+    text = (out / "report" / "report.md").read_text()
+    assert "## Mixtures over chain" in text
+    assert "![" in text[text.index("## Mixtures over chain") :].split("##")[1]
+    assert "(validation grid/distractors, test grid/chain-3)" in text
+    assert "train minus train (held out)" in text
+    assert "Mixtures over chain" in (out / "report" / "index.html").read_text()
 
 
 @pytest.mark.ray

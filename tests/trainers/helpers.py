@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,19 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from actors.policy import RandomPolicy
 from data.dataset import Dataset
 from data.episode import Episode
 from data.writer import DatasetWriter
 from envs.grid import VARIANTS, GridConfig, make_level, make_spec, move, optimal_actions, render
 from envs.seeding import rng_for
-from envs.spec import EnvSpec
+from envs.spec import EnvSpec, LevelSet
 from envs.text import encode_text, encode_texts
 from metrics.loggers import JsonLinesLogger
 from trainers.batches import TensorBatch
 from trainers.config import DataConfig, EvaluationConfig, ExperimentConfig, NetworkConfig, TrackingConfig, TrainConfig
 from trainers.distributed import WorkerContext
+from trainers.evaluation import InlineEvaluation
 from trainers.loop import train
 from trainers.networks import collate
 from trainers.reporter import LocalReporter, NullReporter
@@ -141,4 +144,16 @@ def two_rank_worker(rank: int, rendezvous: str, config: ExperimentConfig, run_di
         train(config, reporter, run_dir=run_dir, context=WorkerContext(rank=rank, world_size=2))
     finally:
         reporter.close()
+        torch.distributed.destroy_process_group()
+
+
+def two_rank_evaluation(rank: int, rendezvous: str, config: ExperimentConfig, levels: LevelSet, folder: Path) -> None:
+    """One of two processes that evaluate the random policy together; each writes down what it was told."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
+    try:
+        spec = make_spec(GRID)
+        evaluate = InlineEvaluation(config, spec, levels, WorkerContext(rank=rank, world_size=2))
+        (folder / f"{rank}.json").write_text(json.dumps(evaluate(RandomPolicy(spec), 1)))
+    finally:
         torch.distributed.destroy_process_group()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 from pathlib import Path
@@ -14,13 +15,26 @@ import pytest
 import torch
 import torch.multiprocessing
 
+from actors.evaluate import evaluate
+from actors.policy import RandomPolicy
 from envs.errors import RunError, UsageError
+from envs.registry import make_spec
+from envs.spec import LevelSet
 from metrics.history import read_history, series
+from metrics.table import summarize
 from tests.trainers.algorithms_helpers import algorithm_config
-from tests.trainers.helpers import final_parameters, grid_experiment, two_rank_worker, two_rank_worker_of_several
+from tests.trainers.helpers import (
+    final_parameters,
+    grid_experiment,
+    two_rank_evaluation,
+    two_rank_worker,
+    two_rank_worker_of_several,
+)
 from trainers.algorithms import ALGORITHMS
 from trainers.checkpoint import load_policy
-from trainers.config import AugmentationConfig, ExperimentConfig
+from trainers.config import AugmentationConfig, EvaluationConfig, ExperimentConfig
+from trainers.distributed import WorkerContext
+from trainers.evaluation import InlineEvaluation, protocol_of
 from trainers.launch import preflight, run_inline
 from trainers.launch_ray import explain, run_distributed
 from trainers.loop import DivergedError
@@ -75,6 +89,21 @@ def test_two_ranks_are_one_rank_for_every_algorithm(grid_data: Path, tmp_path: P
         assert_close(one.last, tmp_path / "two" / name / "checkpoints" / "last")
         if one.averaged:
             assert_close(one.averaged, tmp_path / "two" / name / "checkpoints" / "averaged")
+
+
+def test_two_ranks_evaluate_a_shift_over_several_environments_as_one(grid_data: Path, tmp_path: Path) -> None:
+    evaluation = EvaluationConfig(protocol="grid-variants", num_train_levels=5, num_validation_levels=3, num_envs=4)
+    config = dataclasses.replace(grid_experiment(grid_data), evaluation=evaluation)
+    levels, spec = LevelSet.range("grid/default", 0, 9), make_spec("grid/default")
+    alone = InlineEvaluation(config, spec, levels, WorkerContext())(RandomPolicy(spec), 1)
+    rendezvous = f"file://{tmp_path / 'rendezvous'}"
+    torch.multiprocessing.spawn(two_rank_evaluation, (rendezvous, config, levels, tmp_path), nprocs=2)
+    assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)] == [alone, alone]
+    assert [alone[f"eval/{role}/num_levels"] for role in ("train", "train_heldout", "validation")] == [5, 3, 3]
+    assert {"eval/gap/train_heldout", "eval/gap/validation"} <= alone.keys()
+    assert not [name for name in alone if "test" in name]
+    table = evaluate("random", protocol_of(evaluation, spec, levels))
+    assert summarize(table) == alone
 
 
 @pytest.mark.parametrize(

@@ -7,23 +7,26 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from actors.policy import Policy
 from data.dataset import Dataset
 from envs.errors import UsageError
+from envs.registry import level_tags
 from metrics.history import read_history
 from metrics.protocol import Role
 from tests.trainers.helpers import final_parameters, grid_experiment, without_perf
 from trainers.checkpoint import load_policy
 from trainers.distributed import WorkerContext
-from trainers.evaluation import protocol_for, share_of
+from trainers.evaluation import protocol_of, share_of
 from trainers.launch import run_inline
 from trainers.loop import SCORE, DivergedError, TrainResult
 from trainers.torch_policy import TorchPolicy
-from trainers.training_data import open_training_data
+from trainers.training_data import TrainingData, open_training_data
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -204,10 +207,31 @@ def test_the_budget_and_the_levels_are_exact(grid_data: Path) -> None:
     assert data.levels.levels == tuple(Dataset.open(grid_data).levels[:10].tolist())
 
 
+def test_strata_are_mixed_by_their_weights(grid_data: Path) -> None:
+    import dataclasses
+
+    def opened(**changes: Any) -> TrainingData:
+        config = grid_experiment(grid_data)
+        return open_training_data(dataclasses.replace(config, data=dataclasses.replace(config.data, **changes)))
+
+    data = opened(strata="chain", strata_weights={"1": 0.25, "2": 0.75}, num_levels=8, max_transitions=150)
+    assert len(data.view) == 150
+    assert [part["levels"] for part in data.report["sources"].values()] == [2, 6]
+    assert [part["weight"] for part in data.report["sources"].values()] == pytest.approx([0.25, 0.75])
+    indices = np.concatenate([data.sampler.indices(step, 0, 1) for step in range(40)])
+    levels = data.view.batch(indices).level
+    long = np.array(level_tags("grid/default", levels.tolist(), "chain")) == 2
+    assert long.mean() == pytest.approx(0.75, abs=0.03)
+    with pytest.raises(UsageError, match=r"needs the tag in data\.strata"):
+        opened(strata_weights={"1": 1.0})
+    with pytest.raises(UsageError, match="leave one of them out"):
+        opened(strata="chain", weights=(1.0,))
+
+
 def test_workers_share_the_visible_levels_and_never_play_the_test(grid_data: Path) -> None:
     config = grid_experiment(grid_data)
     data = open_training_data(config)
-    protocol = protocol_for(config, data.spec, data.levels)
+    protocol = protocol_of(config.evaluation, data.spec, data.levels)
     shares = [share_of(protocol, WorkerContext(rank=rank, world_size=3)) for rank in range(3)]
     for role in (Role.TRAIN, Role.VALIDATION):
         played = [level for share in shares if share for level in share.split(role).levels]

@@ -90,7 +90,7 @@ def measure(policy: Policy, protocol: EvaluationProtocol, permit: Permit | None,
         Mode -> "train", "test" and "gap", each with point, low and high.
     """
     check_permit(Role.TEST, permit, policy.policy_id)
-    env = make_vec(protocol.env, num_envs)
+    env = make_vec(protocol.split(Role.TEST).env, num_envs)
     measured: dict[str, Any] = {}
     for mode in protocol.modes:
         train, test = (_level_means(env, policy, protocol, role, mode) for role in (Role.TRAIN, Role.TEST))

@@ -5,18 +5,12 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from envs.errors import UsageError, unknown_name
+from envs.shifts import LEVEL_UNIVERSE, ROLE_RANGES
 
-ROLES = ("train", "train_heldout", "validation", "test")
+ROLES = tuple(ROLE_RANGES)
 """As `metrics.protocol.Role` names them."""
 
-LEVEL_UNIVERSE = 2**31 - 1
-
-RANGES: dict[str, tuple[int, int]] = {
-    "train": (0, 900_000),
-    "train_heldout": (900_000, 1_000_000),
-    "validation": (1_000_000, 2_000_000),
-    "test": (2_000_000, LEVEL_UNIVERSE),
-}
+RANGES = ROLE_RANGES
 """Role -> first level and one past the last, in line with the "strict" protocol."""
 
 _TEXT_BUCKETS = ("train",) * 10 + ("train_heldout",) * 3 + ("validation",) * 3 + ("test",) * 4

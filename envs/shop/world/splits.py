@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import islice
 
 from envs.errors import UsageError, unknown_name
 from envs.shop.world.classes import AXIS_CLASSES, DEPARTMENT_CLASSES, FAMILY_CLASSES, sub_category_classes
-from envs.shop.world.goals import Tags, world
+from envs.shop.world.goals import Tags, World, world
 from envs.shop.world.roles import ROLES, level_range
 from envs.spec import LevelSet
 
@@ -68,13 +68,17 @@ class ShopSplit:
         part = self.part(role)
         shop = world(part.env)
         start, stop = level_range(role)
-        levels: Iterator[int] = iter(range(start, stop))
-        if part.where is not None:
-            levels = (level for level in levels if part.accepts(shop.tags(level)))
-        if part.trained:
-            known = shop.trained_attributes()
-            levels = (level for level in levels if known.issuperset(shop.latent_goal(level).attributes))
-        return levels
+        return (level for level in range(start, stop) if _lets_in(part, shop, level))
+
+    def holds(self, role: str, level: int) -> bool:
+        """Whether a level of the role's environment belongs to the role; no text is made.
+
+        Raises:
+            UsageError: For an unknown role.
+        """
+        part = self.part(role)
+        start, stop = level_range(role)
+        return start <= level < stop and _lets_in(part, world(part.env), level)
 
     def levels(self, role: str, count: int) -> LevelSet:
         """The first `count` levels of a role.
@@ -110,6 +114,17 @@ def shop_split(name: str) -> ShopSplit:
     if full not in splits:
         raise unknown_name("split of the shop", name, splits)
     return splits[full]
+
+
+def shifts() -> dict[str, Callable[[], ShopSplit]]:
+    """Every shift for the registry, under the names ``shop-I0`` to ``shop-I8``."""
+    return {f"shop-I{number}": partial(shop_split, f"I{number}") for number in range(9)}
+
+
+def _lets_in(part: Part, shop: World, level: int) -> bool:
+    if part.where is not None and not part.accepts(shop.tags(level)):
+        return False
+    return not part.trained or shop.trained_attributes().issuperset(shop.latent_goal(level).attributes)
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,116 @@
+"""Evaluation protocols by name: "strict" and "paper" for every environment, and one for each named shift."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from envs.errors import UsageError, unknown_name
+from envs.registry import find_shift, make_spec, shift_names
+from envs.shifts import Shift
+from envs.spec import EnvSpec, LevelSet
+from metrics.protocol import ActionMode, EvaluationProtocol, Role, Split, check_interfaces, evenly_spaced, paper, strict
+
+PROTOCOLS: dict[str, Callable[..., EvaluationProtocol]] = {"strict": strict, "paper": paper}
+"""The protocols that every environment has; every name of `envs.registry.shift_names` is one, too."""
+
+
+def build_protocol(name: str, spec: EnvSpec, train_levels: LevelSet, **options: Any) -> EvaluationProtocol:
+    """A protocol by name, with the options of its builder.
+
+    Raises:
+        UsageError: For an unknown name, answered with the closest match, or data that does not fit the protocol.
+    """
+    if is_shift(name):
+        return shifted(name, spec, train_levels, **options)
+    return PROTOCOLS[name](spec, train_levels, **options)
+
+
+def is_shift(name: str) -> bool:
+    """Whether a protocol is a named shift, which also says what is trained on.
+
+    Raises:
+        UsageError: For an unknown name, answered with the closest match.
+    """
+    if name in PROTOCOLS:
+        return False
+    if name not in shift_names():
+        raise unknown_name("evaluation protocol", name, [*PROTOCOLS, *shift_names()])
+    return True
+
+
+def training_levels(name: str, env: str, count: int) -> LevelSet:
+    """The first `count` levels that a protocol trains on: a larger set begins with the smaller one.
+
+    Args:
+        name: Of the protocol.
+        env: The environment that is trained in.
+        count: How many.
+
+    Raises:
+        UsageError: For an unknown protocol, one that trains in another environment, or too many levels.
+    """
+    if not is_shift(name):
+        return LevelSet.range(env, 0, count)
+    shift = find_shift(name)
+    _check_env(name, shift, env)
+    return shift.levels(Role.TRAIN.value, count)
+
+
+def shifted(
+    name: str,
+    spec: EnvSpec,
+    train_levels: LevelSet,
+    *,
+    num_train: int | None = None,
+    num_validation: int = 100,
+    num_test: int = 500,
+    episodes_per_level: int = 1,
+    modes: tuple[ActionMode, ...] = ("sampled",),
+) -> EvaluationProtocol:
+    """The protocol of a named shift: validation and test differ from training, and from each other, as it says.
+
+    Unseen levels of the training distribution are played, too: what is lost on them is memorized, what is lost beyond
+    them is the shift.
+
+    Args:
+        name: Of the shift.
+        spec: The environment that is trained in.
+        train_levels: Levels of the realised mixture, all of them.
+        num_train: At most this many training levels are played, evenly spaced; None plays all.
+        num_validation: Validation levels, and as many unseen levels of the training distribution.
+        num_test: Sealed test levels.
+        episodes_per_level: For sampled actions.
+        modes: Action modes.
+
+    Raises:
+        UsageError: If a training level is not one that the shift trains on, or one policy cannot play all roles.
+    """
+    shift = find_shift(name)
+    _check_env(name, shift, spec.name)
+    _check_training_levels(name, shift, train_levels)
+    counts = {Role.TRAIN_HELDOUT: num_validation, Role.VALIDATION: num_validation, Role.TEST: num_test}
+    levels = {role: shift.levels(role.value, count) for role, count in counts.items()}
+    level_sets = {Role.TRAIN: evenly_spaced(train_levels, num_train), **levels}
+    specs = [spec, *(make_spec(held_out.env) for held_out in levels.values())]
+    check_interfaces(specs)
+    for held_out, played in zip(level_sets.values(), specs, strict=True):
+        played.check_levels(held_out)
+    splits = tuple(Split(role, held_out, episodes_per_level) for role, held_out in level_sets.items())
+    return EvaluationProtocol(name, splits, modes)
+
+
+def _check_env(name: str, shift: Shift, env: str) -> None:
+    trained = shift.env(Role.TRAIN.value)
+    if env != trained:
+        raise UsageError(f"The protocol {name!r} trains in {trained!r}, but {env!r} was given; set env={trained}.")
+
+
+def _check_training_levels(name: str, shift: Shift, levels: LevelSet) -> None:
+    foreign = [level for level in levels if not shift.holds(Role.TRAIN.value, level)]
+    if foreign:
+        raise UsageError(
+            f"The protocol {name!r} ({shift.measures}) does not train on {len(foreign)} of the {len(levels)} training "
+            f"levels, the first of them {foreign[0]}. Record data for it with `gengap collect RECIPE protocol={name}`, "
+            "or choose the protocol that the data was recorded for."
+        )
