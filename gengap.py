@@ -70,7 +70,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "envs": Command("envs.commands", "", "list, time, audit and replay environments"),
-    "collect": Command("actors.commands", "_collect", "record episodes of a behavior policy as a dataset"),
+    "collect": Command("actors.collect_command", "", "record episodes of a behavior policy as a dataset"),
     "data": Command("data.commands", "", "show, verify, import and export datasets"),
     "train": Command("trainers.commands", "", "train a policy from recorded data, or PPO online"),
     "evaluate": Command("trainers.evaluate_command", "_evaluate", "play a trained policy on the levels of each split"),
@@ -78,7 +78,7 @@ COMMANDS = {
     "status": Command("search.report_commands", "_status", "how far a study is"),
     "report": Command("search.report_commands", "_report", "write the page, the table and the pictures of a study"),
     "compare": Command("search.report_commands", "_compare", "compare two runs level by level"),
-    "watch": Command("actors.commands", "_watch", "write an animation of a policy on one level"),
+    "watch": Command("actors.watch_command", "", "write an animation of a policy on one level"),
     "doctor": Command("search.doctor", "", "what this machine can do, and what is missing"),
 }
 

@@ -20,6 +20,8 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Tune's own handler marks running trials as ended and returns as if all were well; a resumed study would skip them.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # A trial that diverges before its first evaluation has nothing to report.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -6,10 +6,11 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from actors.policy import Policy
+from actors.render import Rendering
 from actors.rollout import Job, play
 from actors.sources import SourceSpec, build_source, load_policy
 from data.episode import Episode, EpisodeResult, Ragged
@@ -18,11 +19,41 @@ from envs.registry import make_vec
 from envs.vector import LevelVectorEnv
 from metrics.protocol import ActionMode
 
-Item = Episode | EpisodeResult
+Item = Episode | EpisodeResult | Rendering
 
 _BATCH_BYTES = 32 * 2**20
 _BATCH_S = 1.0
 _KEPT = 2  # built tasks an actor keeps
+
+
+class TaskPlayer(Protocol):
+    """A task, built."""
+
+    def play(self, jobs: Sequence[Job]) -> Iterator[Item]:
+        """Yields every job's item as it ends."""
+        ...
+
+    def close(self) -> None:
+        """Free the environment."""
+        ...
+
+
+class Task(Protocol):
+    """What an actor builds once and then plays many jobs with."""
+
+    @property
+    def key(self) -> str:
+        """Two tasks with the same key are the same; `new_task_key` makes one."""
+        ...
+
+    @property
+    def num_envs(self) -> int:
+        """Slots per actor."""
+        ...
+
+    def build(self) -> TaskPlayer:
+        """Called in the actor."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +71,10 @@ class PlayTask:
     policy: Policy | None = None
     """Plays in place of the source's policy."""
 
+    def build(self) -> TaskPlayer:
+        """The environment and who acts in it."""
+        return Player(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecordTask:
@@ -50,8 +85,9 @@ class RecordTask:
     seed: int
     num_envs: int
 
-
-Task = PlayTask | RecordTask
+    def build(self) -> TaskPlayer:
+        """The environment and who acts in it."""
+        return Player(self)
 
 
 def new_task_key() -> str:
@@ -64,7 +100,7 @@ class Reply:
     """Some of the episodes that were asked for."""
 
     incarnation: int
-    items: list[Any]  # Episode or EpisodeResult
+    items: list[Any]  # what the task's player yields
 
 
 @dataclass(frozen=True)
@@ -76,9 +112,9 @@ class ActorInfo:
 
 
 class Player:
-    """A task, built."""
+    """A `PlayTask` or `RecordTask`, built."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: PlayTask | RecordTask) -> None:
         self._task = task
         self._env: LevelVectorEnv = make_vec(task.source.env, task.num_envs)
         if isinstance(task, RecordTask):
@@ -106,7 +142,7 @@ class EnvActor:
 
     def __init__(self, incarnation: int) -> None:
         self._incarnation = incarnation
-        self._players: dict[str, Player] = {}
+        self._players: dict[str, TaskPlayer] = {}
 
     def info(self) -> ActorInfo:
         """Answers once the actor is ready.
@@ -131,11 +167,11 @@ class EnvActor:
         if items:
             yield Reply(self._incarnation, items)
 
-    def _player(self, task: Task) -> Player:
+    def _player(self, task: Task) -> TaskPlayer:
         if task.key not in self._players:
             while len(self._players) >= _KEPT:
                 self._players.pop(next(iter(self._players))).close()
-            self._players[task.key] = Player(task)
+            self._players[task.key] = task.build()
         return self._players[task.key]
 
 

@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from actors.env_actor import ActorInfo, EnvActor, Item, PlayTask, RecordTask, Reply, Task
+from actors.render import Rendering, RenderTask
 from actors.rollout import Job
 from data.episode import Episode, EpisodeResult
 from envs.console import say
@@ -112,6 +113,10 @@ class ActorPool:
         """
         yield from self._play(task, jobs)
 
+    def play_renderings(self, task: RenderTask, jobs: Sequence[Job]) -> Iterator[Rendering]:
+        """Yield the rendering of every job, a (level, index into the task's scripts), once."""
+        yield from self._play(task, jobs)
+
     def _play(self, task: Task, jobs: Sequence[Job]) -> Iterator[Any]:
         if len(set(jobs)) != len(jobs):
             raise UsageError("A job (level, episode) is listed twice; each may be played once.")
@@ -198,7 +203,7 @@ class ActorPool:
         assert chunk is not None
         chunk.failures = 0  # it makes progress
         for item in reply.items:
-            del chunk.remaining[item.level, item.episode]
+            del chunk.remaining[item.job]
             yield item
 
     def _finish(self, place: _Place, chunks: deque[_Chunk]) -> None:

@@ -15,7 +15,9 @@ from actors.policy import Policy, RandomPolicy
 from actors.rollout import Job, RecordOptions, is_privileged, play
 from actors.shop_agents import SHOP_AGENTS
 from data.episode import Episode
+from data.remote import local_checkpoint
 from envs.errors import UsageError, unknown_name
+from envs.overrides import read_literal
 from envs.registry import make_spec, make_vec
 from envs.vector import LevelVectorEnv
 from metrics.protocol import ActionMode
@@ -24,6 +26,9 @@ Option = float | int | str | bool
 
 POLICY_LOADER = "trainers.checkpoint:load_policy"
 """Loads a trained policy from a path. Named, not imported: acting comes before training."""
+SHIPPED_LOADER = "trainers.experts:load_expert"
+SHIPPED = "ppo/"
+"""Begins the names of the trained policies that come with the package, for example ``ppo/coinrun``."""
 
 _EXPERT_OPTIONS = ("noise", "relabel", "log_probs")
 _POLICY_OPTIONS = ("mode", "temperature", "log_probs", "loader")
@@ -35,11 +40,30 @@ class SourceSpec:
 
     env: str
     name: str
-    """``"random"``, a name in `EXPERTS` such as ``"maze-search"`` or ``"shop-expert"``, or the path of a checkpoint."""
+    """``"random"``, a name in `EXPERTS` such as ``"maze-search"`` or ``"shop-expert"``, one in `PLANNERS`, a
+    policy that comes with the package such as ``"ppo/coinrun"``, or the path of a checkpoint."""
     options: Mapping[str, Option] = field(default_factory=dict)
     """Experts: ``noise`` (probability of a random move, default 0), ``relabel`` (store the expert's action in place of
-    the one taken). Checkpoints: ``mode``, ``temperature``, ``loader``. All: ``log_probs`` (store whole
-    distributions)."""
+    the one taken). Planners: ``budget`` (simulator steps a level at most). Checkpoints: ``mode``, ``temperature``,
+    ``loader``. All: ``log_probs`` (store whole distributions)."""
+
+
+def parse_source(env: str, text: str, options: Mapping[str, Option] | None = None) -> SourceSpec:
+    """A source written as ``NAME`` or ``NAME?OPTION=VALUE&OPTION=VALUE``, with further options.
+
+    Raises:
+        UsageError: If an option has no value.
+    """
+    name, _, query = text.partition("?")
+    parsed: dict[str, Option] = {}
+    for word in query.split("&") if query else ():
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(
+                f"{text!r}: {word!r} has no value; write NAME?OPTION=VALUE, for example random?log_probs=1."
+            )
+        parsed[key] = read_literal(value)
+    return SourceSpec(env=env, name=name, options={**parsed, **(options or {})})
 
 
 @dataclass(kw_only=True)
@@ -81,6 +105,8 @@ def build_source(spec: SourceSpec) -> Source:
     Raises:
         UsageError: For an unknown source or option, or one that cannot play this environment.
     """
+    if spec.name in PLANNERS:
+        return PLANNERS[spec.name](spec)
     if spec.name in EXPERTS:
         return _expert_source(spec)
     _check_options(spec, _POLICY_OPTIONS)
@@ -100,28 +126,38 @@ def load_policy(spec: SourceSpec) -> Policy:
     """
     if spec.name == "random":
         return RandomPolicy(make_spec(spec.env))
-    if spec.name in EXPERTS:
-        return _expert_source(spec).policy
-    checkpoint = checkpoint_of(Path(spec.name))
-    module, _, function = str(spec.options.get("loader", POLICY_LOADER)).partition(":")
-    load: Callable[[str], Policy] = getattr(importlib.import_module(module), function)
-    policy = load(str(checkpoint))
+    if spec.name in (*EXPERTS, *PLANNERS):
+        return build_source(spec).policy
+    if spec.name.startswith(SHIPPED):
+        policy = _loader(SHIPPED_LOADER)(spec.name.removeprefix(SHIPPED))
+    else:
+        checkpoint = checkpoint_of(Path(spec.name))
+        policy = _loader(str(spec.options.get("loader", POLICY_LOADER)))(str(checkpoint))
     played = getattr(policy, "spec", None)
     if played is not None and played.name != spec.env and played.observation_columns != _columns(spec.env):
         raise UsageError(f"The policy {spec.name!r} was made for {played.name!r}; it cannot read {spec.env!r}.")
     return policy
 
 
+def _loader(name: str) -> Callable[[str], Policy]:
+    module, _, function = name.partition(":")
+    load: Callable[[str], Policy] = getattr(importlib.import_module(module), function)
+    return load
+
+
 def checkpoint_of(path: Path) -> Path:
-    """The checkpoint that a path means: itself, or a run directory's best one.
+    """The checkpoint that a path means: itself, or a run directory's best one; a remote one is copied here first.
 
     Raises:
         UsageError: If there is none.
     """
+    path = local_checkpoint(path)
     for candidate in (path, path / "checkpoints" / "best", path / "checkpoints" / "last"):
         if (candidate / "policy.json").exists():
             return candidate.resolve()
-    raise unknown_name("source (nor is there a run or checkpoint of that name)", str(path), [*EXPERTS, "random"])
+    raise unknown_name(
+        "source (nor is there a run or checkpoint of that name)", str(path), [*EXPERTS, *PLANNERS, "random"]
+    )
 
 
 def env_of(checkpoint: Path) -> str:
@@ -151,6 +187,12 @@ def _check_options(spec: SourceSpec, allowed: tuple[str, ...]) -> None:
             raise unknown_name(f"option of source {spec.name!r}", name, allowed)
 
 
+def _archive_search(spec: SourceSpec) -> Source:
+    from actors.archive_source import planned_source
+
+    return planned_source(spec)
+
+
 def _maze_search(env: str) -> Any:
     from actors.maze_search import MazeSearch
 
@@ -164,3 +206,6 @@ EXPERTS: dict[str, Callable[[str], Any]] = {
     **SHOP_AGENTS,
 }
 """Name -> expert for an environment."""
+
+PLANNERS: dict[str, Callable[[SourceSpec], Source]] = {"archive-search": _archive_search}
+"""Name -> source that plans whole episodes before it plays them."""

@@ -1,36 +1,30 @@
-"""`gengap data COMMAND`: one line of a table for each subcommand."""
+"""`gengap data COMMAND`."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
-from typing import Any, NamedTuple
+from typing import Any
 
+from data.subcommands import Subcommand, add_subcommands, run_subcommand
 
-class Subcommand(NamedTuple):
-    """Where a subcommand lives: a module with ``add_arguments(parser)`` and ``run(args) -> dict``."""
-
-    module: str
-    help: str
-
-
+# Modules of later packages are named and not imported: data comes before measuring and acting.
 SUBCOMMANDS = {
-    "info": Subcommand("data.info_command", "say what a dataset holds"),
+    "info": Subcommand("metrics.card_command", "say what a dataset holds, on a terminal or as a page"),
     "verify": Subcommand("data.verify_command", "read every byte of a dataset against its checksums"),
+    "pack": Subcommand("actors.pack_commands", "write a dataset as one file: its actions, or frames", "_pack"),
+    "unpack": Subcommand("actors.pack_commands", "make a packed dataset again and prove its fingerprint", "_unpack"),
+    "audit": Subcommand("actors.pack_commands", "play levels and actions again, compare with what is stored", "_audit"),
+    "push": Subcommand("data.push", "copy a dataset, checkpoint or packed file to a bucket"),
+    "import": Subcommand("data.interop.commands", "make a dataset from files of another format", "_import"),
+    "export": Subcommand("data.interop.commands", "write a dataset in another format", "_export"),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommands."""
-    commands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
-    for name, command in SUBCOMMANDS.items():
-        text = f"{command.help[0].upper()}{command.help[1:]}."
-        child = commands.add_parser(name, help=command.help, description=text)
-        importlib.import_module(command.module).add_arguments(child)
+    add_subcommands(parser, "data_command", SUBCOMMANDS, "COMMAND")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Run the chosen subcommand; returns what --json prints."""
-    module = importlib.import_module(SUBCOMMANDS[args.data_command].module)
-    values: dict[str, Any] = module.run(args)
-    return values
+    return run_subcommand(args, "data_command", SUBCOMMANDS)

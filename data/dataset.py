@@ -45,7 +45,7 @@ class Dataset:
             UsageError: If there is no dataset at `path`.
             RunError: If a file is missing, truncated or damaged.
         """
-        store = Store(Path(path).absolute())
+        store = Store(Path(path))
         return cls((store,), make_view(store.table, 0, store.info.metrics))
 
     @staticmethod

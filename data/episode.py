@@ -48,6 +48,11 @@ class EpisodeResult:
     metrics: dict[str, float] = field(default_factory=dict)
     """Further columns of the evaluation table, for example strict success in the shop."""
 
+    @property
+    def job(self) -> tuple[int, int]:
+        """(level, episode): what was asked for."""
+        return self.level, self.episode
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -80,6 +85,11 @@ class Episode:
 
     def __len__(self) -> int:
         return len(self.actions)
+
+    @property
+    def job(self) -> tuple[int, int]:
+        """(level, episode): what was asked for."""
+        return self.level, self.episode
 
     @property
     def episode_return(self) -> float:

@@ -271,7 +271,8 @@ def _fill(shares: npt.NDArray[np.float64], limits: npt.NDArray[np.float64]) -> n
 def _rounded(parts: npt.NDArray[np.float64], limits: npt.NDArray[np.float64], total: int) -> list[int]:
     """Whole numbers next to `parts` that sum to `total`, the largest remainders rounded up."""
     whole = np.floor(parts + 1e-6)
-    by_remainder = np.argsort(-(parts - whole), kind="stable")
+    # Rounded, so that equal shares stay equal whatever their last bits are; the first of equals is rounded up.
+    by_remainder = np.argsort(-np.round(parts - whole, 9), kind="stable")
     for index in by_remainder[whole[by_remainder] < limits[by_remainder]][: int(total - whole.sum())]:
         whole[index] += 1
     return [int(part) for part in whole]

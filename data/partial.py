@@ -1,9 +1,10 @@
-"""Raw arrays in the making."""
+"""The column files of a dataset in the making."""
 
 from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,17 +12,34 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from data.schema import FileSpec
+from data.episode import Episode, Ragged
+from data.schema import FileSpec, observation_files, step_files
+from envs.errors import RunError
+from envs.spec import EnvSpec
+
+Extent = Mapping[str, Any]
+"""``rows`` and ``crc32`` of a column file."""
 
 
 class ColumnFile:
-    """A raw array that grows by rows, with a running checksum."""
+    """A raw array that grows by rows, with a running checksum.
 
-    def __init__(self, directory: Path, spec: FileSpec) -> None:
-        self.rows = 0
+    Args:
+        directory: Where it lies.
+        spec: Its name and type.
+        extent: How much of an existing file to keep; None begins a new one.
+
+    Raises:
+        RunError: If the existing file is shorter than that.
+    """
+
+    def __init__(self, directory: Path, spec: FileSpec, extent: Extent | None = None) -> None:
         self._spec = spec
-        self._crc = 0
-        self._file: BinaryIO = (directory / spec.name).open("wb", buffering=1 << 20)
+        self.rows, self._crc = (0, 0) if extent is None else (int(extent["rows"]), int(extent["crc32"]))
+        path = directory / spec.name
+        if extent is not None:
+            _cut(path, self.rows * spec.row_bytes)
+        self._file: BinaryIO = path.open("wb" if extent is None else "ab", buffering=1 << 20)
 
     def write(self, values: npt.NDArray[Any]) -> None:
         """Append rows [n, *shape]."""
@@ -31,10 +49,15 @@ class ColumnFile:
         self._file.write(content)
         self.rows += len(little)
 
-    def close(self) -> dict[str, Any]:
-        """Make it durable; returns its entry in the manifest."""
+    def sync(self) -> dict[str, int]:
+        """Make what was written durable; returns its extent."""
         self._file.flush()
         os.fsync(self._file.fileno())
+        return {"rows": self.rows, "crc32": self._crc}
+
+    def close(self) -> dict[str, Any]:
+        """Make it durable; returns its entry in the manifest."""
+        self.sync()
         self._file.close()
         size = self.rows * self._spec.row_bytes
         return {"name": self._spec.name, "rows": self.rows, "bytes": size, "crc32": f"{self._crc:08x}"}
@@ -43,3 +66,67 @@ class ColumnFile:
         """Close it without caring whether it is complete."""
         with suppress(OSError):  # closing flushes, which fails again where the disk is full
             self._file.close()
+
+
+class ColumnFiles:
+    """All columns of a dataset.
+
+    Args:
+        directory: Where they lie.
+        env: The environment of the episodes.
+        with_log_probs: Whether whole distributions are among them.
+        extents: Go on with existing files; None begins new ones.
+    """
+
+    def __init__(
+        self, directory: Path, env: EnvSpec, with_log_probs: bool, extents: Mapping[str, Extent] | None = None
+    ) -> None:
+        self.with_log_probs = with_log_probs
+        self._step_names = tuple(step_files(env, with_log_probs))
+        self._files: dict[str, ColumnFile] = {}
+        for name, spec in column_specs(env, with_log_probs).items():
+            self._files[name] = ColumnFile(directory, spec, None if extents is None else extents[name])
+            if extents is None and name.endswith(".offsets"):
+                self._files[name].write(np.zeros(1, dtype=np.int64))
+
+    def write(self, episode: Episode) -> None:
+        """Append an episode to every column."""
+        for name in self._step_names:
+            self._files[name].write(getattr(episode, name))
+        for name, column in episode.observations.items():
+            if isinstance(column, Ragged):
+                start = self._files[f"{name}.values"].rows
+                self._files[f"{name}.values"].write(column.values)
+                self._files[f"{name}.offsets"].write(column.offsets[1:] + start)
+            else:
+                self._files[f"{name}.values"].write(column)
+
+    def sync(self) -> dict[str, dict[str, int]]:
+        """Make what was written durable; returns the extent of every file."""
+        return {name: file.sync() for name, file in self._files.items()}
+
+    def close(self) -> list[dict[str, Any]]:
+        """Make them durable; returns their entries in the manifest."""
+        return [file.close() for file in self._files.values()]
+
+    def discard(self) -> None:
+        """Close them without caring whether they are complete."""
+        for file in self._files.values():
+            file.discard()
+
+
+def column_specs(env: EnvSpec, with_log_probs: bool) -> dict[str, FileSpec]:
+    """Every column file of an environment's datasets: those of steps, then ``<column>.values`` and ``.offsets``."""
+    specs = dict(step_files(env, with_log_probs))
+    for name, column in env.observation_columns.items():
+        specs |= {f"{name}.{part}": spec for part, spec in observation_files(name, column).items()}
+    return specs
+
+
+def _cut(path: Path, size: int) -> None:
+    if not path.exists() or path.stat().st_size < size:
+        raise RunError(
+            f"{path} is shorter than its writer had recorded; the interrupted dataset is damaged. Remove its folder "
+            f"{path.parent} and begin anew."
+        )
+    os.truncate(path, size)

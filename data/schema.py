@@ -183,3 +183,16 @@ def manifest_checksum(manifest: Mapping[str, Any]) -> str:
     """Checksum of everything else in a manifest."""
     rest = {key: value for key, value in manifest.items() if key != "checksum"}
     return hashlib.sha256(canonical_json(rest).encode()).hexdigest()[:32]
+
+
+def json_object(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a mapping that is sure to be JSON.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    try:
+        canonical_json(dict(value))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"The provenance of a dataset must be JSON values: {error}.") from error
+    return dict(value)

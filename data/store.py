@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from data.episode import Array, Column, Episode, Ragged
+from data.remote import local_dataset, remote_url
 from data.schema import (
     EPISODES,
     MANIFEST,
@@ -62,14 +63,15 @@ class Store:
         """Open a dataset directory.
 
         Args:
-            path: The directory.
+            path: The directory, perhaps a remote one; see `data.remote`.
             fingerprint: What it must hold; None accepts anything.
 
         Raises:
             UsageError: If there is no dataset.
             RunError: If it is damaged or holds something else.
         """
-        self.path = path
+        self._origin = path if remote_url(path) else path.absolute()
+        self.path = path = local_dataset(path)
         self.info = read_manifest(path)
         if fingerprint not in (None, self.info.fingerprint):
             raise RunError(f"{path} holds {self.info.fingerprint} where {fingerprint} was expected; it was replaced.")
@@ -84,7 +86,7 @@ class Store:
         return Ragged(arrays["values"], arrays["offsets"]) if "offsets" in arrays else arrays["values"]  # type: ignore[arg-type]
 
     def __reduce__(self) -> tuple[type[Store], tuple[Path, str]]:
-        return Store, (self.path, self.info.fingerprint)
+        return Store, (self._origin, self.info.fingerprint)  # another machine makes its own copy
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r}, {self.info.num_episodes} episodes, {self.info.num_transitions} transitions)"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.remote import local_dataset
 from data.schema import content_fingerprint, episode_checksum
 from data.store import DatasetInfo, Store, read_episode, read_manifest
 from envs.errors import RunError
@@ -27,7 +28,7 @@ def verify(path: Path | str) -> list[str]:
     Raises:
         UsageError: If there is no dataset at `path`.
     """
-    place = Path(path).absolute()
+    place = local_dataset(path)
     try:
         info = read_manifest(place)
     except RunError as error:

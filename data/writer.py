@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,84 +13,105 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from data.dataset import Dataset
-from data.episode import Episode, Ragged
+from data.episode import Episode
+from data.episode_table import EpisodeTable
 from data.files import atomic_write_json, disk_errors, rename_directory
-from data.partial import ColumnFile
+from data.journal import JOURNAL, Journal, claim_interrupted, read_journal
+from data.partial import ColumnFile, ColumnFiles
+from data.remote import new_place
 from data.schema import (
-    EPISODE_DTYPE,
     EPISODES,
     MANIFEST,
     SCHEMA_VERSION,
     FileSpec,
-    Table,
-    canonical_json,
     check_columns,
     content_fingerprint,
-    episode_checksum,
-    episode_dtype,
+    json_object,
     manifest_checksum,
-    metric_field,
     metric_names,
-    observation_files,
-    step_files,
 )
 from data.validation import canonical_episode
 from envs.errors import UsageError
 from envs.files import create_partial
 from envs.spec import EnvSpec
 
+COMMIT_EVERY_S = 10.0
+
 
 class DatasetWriter:
     """Writes one dataset directory, crash-safe, in memory that does not grow with the frames.
 
-    Example:
-        >>> with DatasetWriter(path, spec, {"command": "gengap collect maze"}) as writer:  # doctest: +SKIP
-        ...     for episode in episodes:
-        ...         writer.add(episode)
-        ...     dataset = writer.finish()
-
     Leaving the block finishes the dataset; leaving it by an exception removes everything. A killed process leaves only
     a hidden ``.NAME.partial-*`` directory, which does not open and which the next writer of that name removes.
+
+    With `resume`, such a directory is kept, also by an exception, and the next writer of the same name, environment and
+    provenance goes on with it: it holds the episodes of the last commit, and `recorded` says which.
     """
 
-    def __init__(self, path: Path | str, env: EnvSpec, provenance: Mapping[str, Any], license: str = "MIT") -> None:
-        """Start writing.
+    def __init__(
+        self,
+        path: Path | str,
+        env: EnvSpec,
+        provenance: Mapping[str, Any],
+        license: str = "MIT",
+        *,
+        resume: bool = False,
+        commit_every_s: float = COMMIT_EVERY_S,
+    ) -> None:
+        """Start writing, or go on.
 
         Args:
             path: Directory to create; it must not exist.
             env: The environment that every episode belongs to.
             provenance: How the data came to be, as JSON values: command, configuration, versions.
             license: SPDX identifier of the terms under which the data may be used.
+            resume: Keep what is written when interrupted, and go on with what an interrupted writer left.
+            commit_every_s: How much work an interruption may cost, in seconds.
 
         Raises:
-            UsageError: If the directory exists or the provenance is not JSON.
-            RunError: If the disk is full or not writable.
+            UsageError: If the path exists or is remote, the provenance is not JSON, or other work was interrupted here.
+            RunError: If the disk is full or not writable, or what was left is damaged.
         """
-        self.path = Path(path).absolute()
+        self.path = new_place(path)
         self.env = env
-        self.num_episodes = 0
-        self.num_transitions = 0
         self._finished: Dataset | None = None
-        self._header = {"provenance": _json_object(provenance), "license": license}
+        self._header = {"provenance": json_object(provenance), "license": license}
         check_columns(env)
         if self.path.exists():
             raise UsageError(
                 f"{self.path} exists already; a dataset is never overwritten. Remove it or choose another."
             )
+        self._table = EpisodeTable()
+        self._columns: ColumnFiles | None = None
+        self._journal: Journal | None = None
+        self._num_committed = 0
+        self._commit_every_s, self._committed_s = commit_every_s, time.monotonic()
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._partial, self._lock = create_partial(self.path)
+            self._partial, self._lock = self._begin(resume)
         self._open = True
-        self._columns: dict[str, ColumnFile] | None = None
-        self._rows: list[npt.NDArray[np.void]] = []
-        self._metrics: list[dict[str, float]] = []
-        self._num_rows = 0
-        self._sources: dict[str, int] = {}
-        self._policies: dict[str, int] = {}
-        self._keys: set[tuple[int, int, str, int, str]] = set()
+
+    @property
+    def num_episodes(self) -> int:
+        """Episodes written so far."""
+        return len(self._table)
+
+    @property
+    def num_transitions(self) -> int:
+        """Transitions written so far."""
+        return self._table.num_transitions
+
+    @property
+    def recorded(self) -> dict[tuple[int, int], int]:
+        """(level, episode) of what is there -> its transitions."""
+        return self._table.lengths
+
+    @property
+    def returns(self) -> dict[str, list[float]]:
+        """Source -> returns of its episodes, in order of arrival."""
+        return self._table.returns
 
     def __enter__(self) -> DatasetWriter:
         return self
@@ -98,56 +120,90 @@ class DatasetWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self.abort()
+            self._interrupt()
         elif self._open:
             self.finish()
 
-    def add(self, episode: Episode) -> None:
+    @property
+    def fingerprint(self) -> str:
+        """Of the episodes added so far."""
+        return self._table.fingerprint(self.env)
+
+    def add(self, episode: Episode) -> bytes:
         """Append one whole episode; any order gives the same dataset.
+
+        Returns:
+            The episode's checksum.
 
         Raises:
             UsageError: If it does not fit the environment or is already there.
-            RunError: If the disk is full; nothing is left behind.
+            RunError: If the disk is full; nothing but the last commit is left behind.
         """
         self._check_open()
         episode = canonical_episode(self.env, episode)
-        key = (episode.level, episode.episode, episode.source, episode.seed, episode.policy_id)
-        if key in self._keys:
-            raise UsageError(
-                f"Episode {episode.episode} of level {episode.level} by {episode.source!r} was added twice."
-            )
+        self._table.check_new(episode)
         self._check_log_probs(episode)
         try:
             with disk_errors(self.path):
-                self._append(episode)
-        except BaseException:  # columns of unequal length can never be completed
-            self.abort()
+                if self._columns is None:
+                    self._columns = ColumnFiles(self._partial, self.env, episode.behavior_log_probs is not None)
+                self._columns.write(episode)
+        except BaseException:  # columns of unequal length can only be cut back
+            self._abandon()
             raise
-        self._keys.add(key)
-        self._rows.append(self._record(episode))
-        self._metrics.append(episode.metrics)
-        self.num_episodes += 1
-        self.num_transitions += len(episode)
-        self._num_rows += _num_rows(episode)
+        checksum = self._table.add(episode)
+        if self._journal is not None and time.monotonic() - self._committed_s > self._commit_every_s:
+            self.commit()
+        return checksum
 
-    def finish(self) -> Dataset:
+    def commit(self) -> None:
+        """Make everything so far durable, so that an interruption costs nothing of it; without `resume`, do nothing.
+
+        Raises:
+            RunError: If the disk is full.
+        """
+        self._check_open()
+        if self._journal is None or self._columns is None:
+            return
+        try:
+            with disk_errors(self.path):
+                self._journal.append(
+                    {
+                        "columns": self._columns.sync(),
+                        "with_log_probs": self._columns.with_log_probs,
+                        "episodes": self._table.entries(self._num_committed),
+                    }
+                )
+        except BaseException:
+            self._abandon()
+            raise
+        self._num_committed, self._committed_s = len(self._table), time.monotonic()
+
+    def finish(self, measured: Mapping[str, Any] | None = None) -> Dataset:
         """Complete the dataset, give it its name, and open it.
+
+        Args:
+            measured: What was found out about the data, as JSON values; stands in the manifest's provenance.
 
         Raises:
             UsageError: If no episode was added.
-            RunError: If the disk is full; nothing is left behind.
+            RunError: If the disk is full; nothing but the last commit is left behind.
         """
         if self._finished is not None:
             return self._finished
         self._check_open()
-        if not self._rows:
+        if not len(self._table):
             self.abort()
             raise UsageError(f"No episode was added to {self.path}; a dataset needs at least one.")
+        self.commit()
+        if measured is not None:
+            provenance = {**self._header["provenance"], "measured": json_object(measured)}  # type: ignore[dict-item]
+            self._header = {**self._header, "provenance": provenance}
         try:
             with disk_errors(self.path):
                 self._complete()
         except BaseException:
-            self.abort()
+            self._abandon()
             raise
         self._open = False
         os.close(self._lock)
@@ -156,12 +212,53 @@ class DatasetWriter:
 
     def abort(self) -> None:
         """Remove everything that was written; a finished dataset stays."""
-        if not self._open:
-            return
+        if self._open:
+            self._close()
+            shutil.rmtree(self._partial, ignore_errors=True)
+
+    def _begin(self, resume: bool) -> tuple[Path, int]:
+        if not resume:
+            return create_partial(self.path)
+        header = {"env": self.env.to_json(), **self._header}
+        claimed = claim_interrupted(self.path, header)
+        if claimed is None:
+            partial, lock = create_partial(self.path)
+            self._journal = Journal(partial, header)
+            return partial, lock
+        try:
+            self._restore(claimed[0])
+        except BaseException:
+            os.close(claimed[1])
+            raise
+        return claimed
+
+    def _restore(self, partial: Path) -> None:
+        _, commits, _ = read_journal(partial / JOURNAL)
+        for commit in commits:
+            self._table.load(commit["episodes"])
+        if commits:
+            self._columns = ColumnFiles(partial, self.env, commits[-1]["with_log_probs"], commits[-1]["columns"])
+        self._journal, self._num_committed = Journal(partial), len(self._table)
+
+    def _interrupt(self) -> None:
+        """What is whole is worth keeping, where it can be gone on with."""
+        if self._open and self._journal is not None:
+            with suppress(Exception):  # the error that interrupted is the one to hear of
+                self.commit()
+        self._abandon()
+
+    def _abandon(self) -> None:
+        if self._journal is None or self._num_committed == 0:
+            self.abort()
+        elif self._open:
+            self._close()
+
+    def _close(self) -> None:
         self._open = False
-        for file in (self._columns or {}).values():
-            file.discard()
-        shutil.rmtree(self._partial, ignore_errors=True)
+        if self._columns is not None:
+            self._columns.discard()
+        if self._journal is not None:
+            self._journal.close()
         with suppress(OSError):
             os.close(self._lock)
 
@@ -170,51 +267,15 @@ class DatasetWriter:
             raise UsageError(f"The writer of {self.path} is closed; open a new one under another name.")
 
     def _check_log_probs(self, episode: Episode) -> None:
-        if self._columns is None:
-            return
-        if ("behavior_log_probs" in self._columns) != (episode.behavior_log_probs is not None):
+        if self._columns is not None and self._columns.with_log_probs != (episode.behavior_log_probs is not None):
             raise UsageError(
                 "Some episodes have behavior_log_probs and some have not; record them for all or for none."
             )
 
-    def _append(self, episode: Episode) -> None:
-        has_log_probs = episode.behavior_log_probs is not None
-        if self._columns is None:
-            self._columns = self._open_columns(has_log_probs)
-        for name in step_files(self.env, has_log_probs):
-            self._columns[name].write(getattr(episode, name))
-        for name, column in episode.observations.items():
-            if isinstance(column, Ragged):
-                start = self._columns[f"{name}.values"].rows
-                self._columns[f"{name}.values"].write(column.values)
-                self._columns[f"{name}.offsets"].write(column.offsets[1:] + start)
-            else:
-                self._columns[f"{name}.values"].write(column)
-
-    def _open_columns(self, has_log_probs: bool) -> dict[str, ColumnFile]:
-        columns = {name: ColumnFile(self._partial, spec) for name, spec in step_files(self.env, has_log_probs).items()}
-        for name, column in self.env.observation_columns.items():
-            for part, spec in observation_files(name, column).items():
-                columns[f"{name}.{part}"] = ColumnFile(self._partial, spec)
-                if part == "offsets":
-                    columns[f"{name}.{part}"].write(np.zeros(1, dtype=np.int64))
-        return columns
-
-    def _record(self, episode: Episode) -> npt.NDArray[np.void]:
-        row = np.zeros((), dtype=EPISODE_DTYPE)
-        for name in ("level", "episode", "seed", "terminated", "truncated", "final_observation_known"):
-            row[name] = getattr(episode, name)
-        row["source"] = self._sources.setdefault(episode.source, len(self._sources))
-        row["policy"] = self._policies.setdefault(episode.policy_id, len(self._policies))
-        row["length"], row["return"] = len(episode), episode.episode_return
-        row["first_step"], row["first_row"] = self.num_transitions, self._num_rows
-        row["checksum"] = np.frombuffer(episode_checksum(episode), dtype=np.uint8)
-        return row
-
     def _complete(self) -> None:
         assert self._columns is not None
-        files = [file.close() for file in self._columns.values()]
-        table, sources, policies = self._canonical_table()
+        files = self._columns.close()
+        table, sources, policies = self._table.canonical()
         episodes = ColumnFile(self._partial, FileSpec(EPISODES, "<u1", (table.dtype.itemsize,)))
         episodes.write(np.frombuffer(table.tobytes(), dtype=np.uint8).reshape(len(table), -1))
         manifest = {
@@ -233,36 +294,6 @@ class DatasetWriter:
         }
         atomic_write_json(self._partial / MANIFEST, {**manifest, "checksum": manifest_checksum(manifest)})
         rename_directory(self._partial, self.path)
-
-    def _canonical_table(self) -> tuple[Table, list[str], list[str]]:
-        """The episode table in an order that depends on nothing but the episodes, and its names, sorted."""
-        table = self._table()
-        sources, policies = sorted(self._sources), sorted(self._policies)
-        for column, arrival, names in (("source", self._sources, sources), ("policy", self._policies, policies)):
-            renumber = np.empty(len(names), dtype=np.int32)
-            renumber[[arrival[name] for name in names]] = np.arange(len(names))
-            table[column] = renumber[table[column]]
-        order = np.lexsort([table[name] for name in ("policy", "seed", "source", "episode", "level")])
-        return table[order], sources, policies
-
-    def _table(self) -> Table:
-        """The episode table in order of arrival, with a column for every metric that some episode has."""
-        rows = np.stack(self._rows)
-        table = np.zeros(len(rows), dtype=episode_dtype(sorted({name for known in self._metrics for name in known})))
-        for name in EPISODE_DTYPE.names or ():
-            table[name] = rows[name]
-        for name in metric_names(table):
-            table[metric_field(name)] = [known.get(name, np.nan) for known in self._metrics]
-        return table
-
-
-def _num_rows(episode: Episode) -> int:
-    return len(episode) + int(episode.final_observation_known)
-
-
-def _json_object(value: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        canonical_json(dict(value))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"The provenance of a dataset must be JSON values: {error}.") from error
-    return dict(value)
+        if self._journal is not None:
+            self._journal.close()
+            (self.path / JOURNAL).unlink()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import NamedTuple
 
 import numpy as np
 
+from envs.errors import UsageError
 from envs.registry import make_vec
 from envs.spec import LevelSet
 
@@ -66,4 +67,37 @@ def summarize(levels: Sequence[int], hashes: Sequence[str], other: set[str] | No
         num_distinct=len(groups),
         duplicate_groups=tuple(tuple(group) for group in groups.values() if len(group) > 1),
         seen_before=None if other is None else tuple(lv for lv, h in zip(levels, hashes, strict=True) if h in other),
+    )
+
+
+def distinct_levels(env: str, start: int, count: int, known: Set[str], batch: int = 64) -> tuple[LevelSet, Set[str]]:
+    """The first `count` levels from `start` on that look unlike each other and unlike what is known.
+
+    Args:
+        env: Name of the environment.
+        start: Lowest level.
+        count: How many.
+        known: Hashes (see `level_hashes`) of levels that are not wanted again.
+        batch: Levels looked at together.
+
+    Returns:
+        The levels, and the hashes of them and of what was known.
+
+    Raises:
+        UsageError: If there are not enough among ten times as many numbers.
+    """
+    found: list[int] = []
+    seen = set(known)
+    for first in range(start, start + max(10 * count, batch), batch):
+        for level, value in zip(
+            range(first, first + batch), level_hashes(LevelSet.range(env, first, first + batch)), strict=True
+        ):
+            if value not in seen and len(found) < count:
+                seen.add(value)
+                found.append(level)
+        if len(found) == count:
+            return LevelSet.of(env, found), seen
+    raise UsageError(
+        f"Only {len(found)} levels of {env!r} from {start} on look different from all others; {count} were asked for. "
+        "Ask for fewer."
     )

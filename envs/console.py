@@ -26,6 +26,7 @@ class Progress:
         self._label, self._total, self._unit, self._every_s = label, total, unit, every_s
         self._start_s = self._last_s = time.monotonic()
         self._done = 0.0
+        self._first: tuple[float, float] | None = None  # when the first update came, and what was done by then
         self._bar: Any = None
         if sys.stderr.isatty():
             self._bar = _rich_bar()
@@ -35,6 +36,8 @@ class Progress:
     def update(self, done: float, total: float | None = None, note: str = "") -> None:
         """Say how much is done so far; a plain line is printed at most every `every_s` seconds."""
         self._done, self._total = done, self._total if total is None else total
+        if self._first is None:
+            self._first = time.monotonic(), done
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=self._total, description=f"{self._label} {note}")
             return
@@ -54,10 +57,11 @@ class Progress:
         )
 
     def _line(self, note: str) -> str:
-        elapsed_s = time.monotonic() - self._start_s
-        rate = self._done / elapsed_s if elapsed_s > 0 else 0.0
+        first_s, before = self._first or (self._start_s, 0.0)  # starting up, and what was there already, do not count
+        elapsed_s, done = time.monotonic() - first_s, self._done - before
+        rate = done / elapsed_s if elapsed_s > 0 else 0.0
         # The first results of many actors come late and all at once: a rate from them would be nonsense.
-        known = self._done >= 0.02 * self._total and rate > 0
+        known = done >= 0.02 * (self._total - before) and rate > 0
         left = f", {(self._total - self._done) / rate:.0f} s left" if known else ""
         tail = f" ({note})" if note else ""
         return f"{self._label}: {self._done:,.0f} of {self._total:,.0f} {self._unit}, {rate:,.1f}/s{left}{tail}"

@@ -81,7 +81,7 @@ def _replace(config: Any, path: list[str], text: str, full_name: str) -> Any:
         raise unknown_name("field", full_name, field_names(config, prefix))
     current = getattr(config, head)
     if rest and isinstance(current, dict):
-        return dataclasses.replace(config, **{head: {**current, ".".join(rest): _literal(text)}})
+        return dataclasses.replace(config, **{head: {**current, ".".join(rest): read_literal(text)}})
     if rest and dataclasses.is_dataclass(current):
         return dataclasses.replace(config, **{head: _replace(current, rest, text, full_name)})
     if rest or dataclasses.is_dataclass(current):
@@ -104,7 +104,7 @@ def parse_value(text: str, kind: Any, name: str) -> Any:
         return text
     if origin is tuple:
         inner = typing.get_args(kind)[0]
-        words = [word.strip() for word in text.strip("()[]").split(",") if word.strip()]
+        words = [word.strip(" '\"") for word in text.strip("()[]").split(",") if word.strip()]
         return tuple(parse_value(word, inner, name) for word in words)
     if origin is dict:
         return _parse_dict(text, name)
@@ -141,14 +141,14 @@ def _parse_number(text: str, kind: type[int] | type[float], name: str) -> int | 
 
 
 def _parse_dict(text: str, name: str) -> dict[str, Any]:
-    value = _literal(text)
+    value = read_literal(text)
     if not isinstance(value, dict):
         raise UsageError(f"{name} received {text!r}; set one entry with {name}.KEY=VALUE.")
     return value
 
 
-def _literal(text: str) -> Any:
-    """A Python literal if it reads as one, otherwise the text; nothing is evaluated."""
+def read_literal(text: str) -> Any:
+    """A number, truth value or other Python literal if it reads as one, else the text; nothing is evaluated."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:

@@ -185,7 +185,7 @@ class EnvSpec:
             "num_actions": self.num_actions,
             "max_episode_steps": self.max_episode_steps,
             "level_universe": self.level_universe,
-            "return_bounds": {name: list(bounds) for name, bounds in self.return_bounds.items()},
+            "return_bounds": {name: [float(end) for end in ends] for name, ends in self.return_bounds.items()},
             "candidate_column": self.candidate_column,
             "action_names": list(self.action_names),
             "final_observation_known": self.final_observation_known,

@@ -1,17 +1,78 @@
-"""Evaluation protocols by name: "strict" and "paper" for every environment, and one for each named shift."""
+"""Evaluation protocols by name: "strict", "strict-distinct" and "paper" everywhere, and one for each named shift."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
+from envs.audit import distinct_levels, level_hashes
 from envs.errors import UsageError, unknown_name
 from envs.registry import find_shift, make_spec, shift_names
 from envs.shifts import Shift
 from envs.spec import EnvSpec, LevelSet
-from metrics.protocol import ActionMode, EvaluationProtocol, Role, Split, check_interfaces, evenly_spaced, paper, strict
+from metrics.protocol import (
+    FIRST_TEST_LEVEL,
+    FIRST_VALIDATION_LEVEL,
+    ActionMode,
+    EvaluationProtocol,
+    Role,
+    Split,
+    check_interfaces,
+    evenly_spaced,
+    paper,
+    strict,
+)
 
-PROTOCOLS: dict[str, Callable[..., EvaluationProtocol]] = {"strict": strict, "paper": paper}
+
+def strict_distinct(
+    spec: EnvSpec,
+    train_levels: LevelSet,
+    *,
+    num_validation: int = 100,
+    num_test: int = 500,
+    **options: Any,
+) -> EvaluationProtocol:
+    """`strict`, but no held-out level looks like a training level, or like another held-out one, when it begins.
+
+    Different level numbers can be one and the same level: a quarter of coinrun's easy ones occur among the first
+    100,000. Levels that look alike are passed over, so there are as many as in `strict`, and their numbers differ a
+    little with the training levels.
+
+    Args:
+        spec: The environment; it must run on this machine, because its levels are looked at (about a millisecond each).
+        train_levels: Levels of the realised mixture, all of them.
+        num_validation: Validation levels, from 1,000,000 up.
+        num_test: Sealed test levels, from 2,000,000 up.
+        options: As of `strict`.
+
+    Raises:
+        UsageError: As `strict` does, or if too few levels look different.
+    """
+    plain = strict(spec, train_levels, num_validation=num_validation, num_test=num_test, **options)
+    validation, test = _distinct_levels(train_levels, num_validation, num_test)
+    splits = (
+        plain.split(Role.TRAIN),
+        replace(plain.split(Role.VALIDATION), levels=validation),
+        replace(plain.split(Role.TEST), levels=test),
+    )
+    return replace(plain, name="strict-distinct", splits=splits)
+
+
+@lru_cache(maxsize=16)
+def _distinct_levels(train_levels: LevelSet, num_validation: int, num_test: int) -> tuple[LevelSet, LevelSet]:
+    env, known = train_levels.env, frozenset(level_hashes(train_levels))
+    validation, seen = distinct_levels(env, FIRST_VALIDATION_LEVEL, num_validation, known)
+    test, _ = distinct_levels(env, FIRST_TEST_LEVEL, num_test, seen)
+    return validation, test
+
+
+PROTOCOLS: dict[str, Callable[..., EvaluationProtocol]] = {
+    "strict": strict,
+    "strict-distinct": strict_distinct,
+    "paper": paper,
+}
 """The protocols that every environment has; every name of `envs.registry.shift_names` is one, too."""
 
 

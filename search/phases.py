@@ -18,6 +18,7 @@ from search.space import (
     data_specs,
     dataset_path,
     experiment_of,
+    has_diverged,
     trial_path,
     trial_specs,
 )
@@ -101,10 +102,11 @@ def retrain(config: SweepConfig, study_dir: Path, config_id: str) -> Path:
 
 
 def policies_of(config: SweepConfig, study_dir: Path) -> list[StudyPolicy]:
-    """The random policy, then the policy of every trial."""
+    """The random policy, then the policy of every trial that did not diverge."""
     largest = collected_levels(config, data_specs(config)[-1])
     random = StudyPolicy(name=RANDOM_POLICY, checkpoint=None, levels=largest, num_levels=len(largest))
-    return [random, *(trial_policy(config, study_dir, spec) for spec in trial_specs(config))]
+    trained = [spec for spec in trial_specs(config) if not has_diverged(study_dir, spec)]
+    return [random, *(trial_policy(config, study_dir, spec) for spec in trained)]
 
 
 def trial_policy(config: SweepConfig, study_dir: Path, spec: TrialSpec, run_dir: Path | None = None) -> StudyPolicy:

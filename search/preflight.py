@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import torch
 
-from actors.collect import row_bytes
+from actors.collect_config import row_bytes
 from data.files import check_disk_space, format_bytes
 from envs.console import say
 from envs.errors import UsageError

@@ -13,6 +13,9 @@ from search.config import SweepConfig, slug
 from search.strata import mixture_levels, mixture_weights, strata_of
 from trainers.config import ExperimentConfig
 
+DIVERGED = "diverged.json"
+"""In the folder of a trial that diverged: why."""
+
 
 @dataclass(frozen=True)
 class TrialSpec:
@@ -77,6 +80,11 @@ def dataset_path(study_dir: Path, spec: TrialSpec) -> Path:
 def trial_path(study_dir: Path, trial_id: str) -> Path:
     """Where a trial keeps its history, checkpoints and result."""
     return study_dir / "trials" / trial_id
+
+
+def has_diverged(study_dir: Path, spec: TrialSpec) -> bool:
+    """Whether a trial ended because its loss was no longer a finite number."""
+    return (trial_path(study_dir, spec.trial_id) / DIVERGED).exists()
 
 
 def experiment_of(config: SweepConfig, spec: TrialSpec, study_dir: Path) -> ExperimentConfig:

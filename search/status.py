@@ -24,7 +24,7 @@ class RunStatus:
 
     name: str
     state: str
-    """"waiting", "begun", "stopped early" or "finished"."""
+    """"waiting", "begun", "stopped early", "diverged" or "finished"."""
     learner_step: int = 0
     learner_steps: int | None = None
     """How many the run will take; None if unknown."""
@@ -67,7 +67,7 @@ def study_status(study: Study) -> dict[str, Any]:
     datasets = sum(path.is_dir() for path in wanted)
     phases = {
         "collect": _done(datasets, len(wanted), "datasets"),
-        "search": _done(states["finished"] + states["stopped early"], len(specs), "trials"),
+        "search": _done(states["finished"] + states["stopped early"] + states["diverged"], len(specs), "trials"),
         "judge": f"{len(study.table.policies)} policies",
         "select": f"{study.selection.overall} by rule {study.selection.rule}" if study.selection else "not yet",
         "retrain": run_status(study.directory / RETRAINED_FOLDER).state,

@@ -10,13 +10,15 @@ from typing import Any
 import ray
 from ray import tune
 
+from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.errors import RunError
 from search.config import SweepConfig
 from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler
-from search.space import TrialSpec, experiment_of, param_space, trial_path, trial_specs
+from search.space import DIVERGED, TrialSpec, experiment_of, has_diverged, param_space, trial_path, trial_specs
 from trainers.checkpoint import latest_checkpoint, read_progress
 from trainers.launch import run
+from trainers.loop import DivergedError
 from trainers.reporter import TuneReporter
 
 RESULT = "result.json"
@@ -41,13 +43,17 @@ def run_trials(config: SweepConfig, study_dir: Path) -> list[dict[str, Any]]:
 def run_trial(params: dict[str, Any], config: SweepConfig, study_dir: Path) -> None:
     """One trial, inside a Tune function, which reports evaluations to Tune.
 
-    With one worker this process trains; with more it only waits for a Ray Train worker group.
+    With one worker this process trains; with more it only waits for a Ray Train worker group. A trial whose loss
+    diverges ends: trying it again would come to the same, and the other trials of the study are not to blame.
     """
     spec = TrialSpec(**params["trial"])
-    if read_result(study_dir, spec) is not None:
-        return
     run_dir = trial_path(study_dir, spec.trial_id)
-    run(experiment_of(config, spec, study_dir), run_dir, reporter=TuneReporter(), group=config.name)
+    if read_result(study_dir, spec) is not None or has_diverged(study_dir, spec):
+        return
+    try:
+        run(experiment_of(config, spec, study_dir), run_dir, reporter=TuneReporter(), group=config.name)
+    except DivergedError as error:
+        atomic_write_json(run_dir / DIVERGED, {"trial_id": spec.trial_id, "error": str(error)})
 
 
 def read_result(study_dir: Path, spec: TrialSpec) -> dict[str, Any] | None:
@@ -139,10 +145,16 @@ def _record(study_dir: Path, spec: TrialSpec) -> dict[str, Any]:
         "learning_rate": spec.learning_rate,
         "train_seed": spec.seed,
         **({"mixture": spec.mixture} if spec.mixture else {}),
-        "status": "stopped early" if result is None else "finished",
+        "status": _status(study_dir, spec, result),
         "wandb_url": "" if result is None else result.get("wandb_url", ""),
         "learner_step": None if last is None else read_progress(last).learner_step,
     }
+
+
+def _status(study_dir: Path, spec: TrialSpec, result: dict[str, Any] | None) -> str:
+    if has_diverged(study_dir, spec):
+        return "diverged"
+    return "stopped early" if result is None else "finished"
 
 
 class TrialProgress(tune.Callback):

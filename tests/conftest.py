@@ -11,6 +11,14 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the tests derive and keep lies in a folder of this run, not in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENGAP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Any]:
     """A local Ray with 4 logical CPUs; the dashboard stays on because Tune's clean-up needs its State API."""

@@ -10,14 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from actors.policy import BatchedColumn
 from envs.seeding import rng_for
 from envs.spec import EnvSpec
 from trainers.config import NetworkConfig, Precision
-from trainers.networks import PolicyNetwork, TensorObservations, build_policy_network, collate
+from trainers.device import to_device
+from trainers.fragment import Fragment, Rows
+from trainers.networks import PolicyNetwork, TensorObservations, build_policy_network
 from trainers.ppo import PPOConfig, RewardScale, advantages, ppo_losses
-from trainers.precision import autocast, place
-from trainers.streams import Fragment
+from trainers.precision import autocast, compile_errors, compiled, place
 
 
 class ActorCritic(nn.Module):
@@ -48,24 +48,6 @@ def build_actor_critic(spec: EnvSpec, network: NetworkConfig, seed: int) -> Acto
         return ActorCritic(build_policy_network(spec, network), network.hidden_size)
 
 
-class ActorCriticPlayer:
-    """What a stream calls at each step: observations to log-probabilities and values."""
-
-    def __init__(self, module: ActorCritic, device: torch.device | str, precision: Precision) -> None:
-        self.module = place(module, device)
-        self.device = torch.device(device)
-        self.precision: Precision = precision
-
-    def __call__(
-        self, observations: dict[str, BatchedColumn]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Log-probabilities [B, A] and values [B]."""
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            logits, values = self.module(collate(observations, self.device))
-            log_probs = torch.log_softmax(logits, dim=1)
-        return log_probs.cpu().numpy(), values.cpu().numpy()
-
-
 class PPOLearner:
     """An actor-critic with its optimizer and reward scale; `update` is one round of PPO."""
 
@@ -77,8 +59,10 @@ class PPOLearner:
         seed: int,
         device: torch.device | str = "cpu",
         precision: Precision = "auto",
+        compile: bool = False,
     ) -> None:
         self.module = place(module, device)
+        self._forward = compiled(self.module) if compile else self.module
         self.config = config
         self.seed = seed
         self.device = torch.device(device)
@@ -91,7 +75,7 @@ class PPOLearner:
         self.learner_step = 0
 
     def update(self, fragments: Sequence[Fragment], progress: float = 0.0) -> dict[str, float]:
-        """Learn from fragments that the present parameters played.
+        """Learn from fragments that these parameters played, or those of an update or two before.
 
         Args:
             fragments: At least one; they need not be of equal size.
@@ -144,11 +128,11 @@ class PPOLearner:
     def _step(
         self, fragments: Sequence[Fragment], batch: dict[str, Tensor], chosen: npt.NDArray[np.int64]
     ) -> dict[str, Tensor]:
-        observations = collate(_rows(fragments, chosen), self.device)
+        observations = to_device(_rows(fragments, chosen), self.device)
         index = torch.from_numpy(chosen).to(self.device)
         rows = {name: column[index] for name, column in batch.items()}
-        with autocast(self.device, self.precision):
-            logits, values = self.module(observations)
+        with autocast(self.device, self.precision), compile_errors():
+            logits, values = self._forward(observations)
         losses = ppo_losses(
             logits,
             values,
@@ -160,7 +144,8 @@ class PPOLearner:
             self.config,
         )
         self.optimizer.zero_grad(set_to_none=True)
-        losses["total"].backward()
+        with compile_errors():
+            losses["total"].backward()
         nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         self.learner_step += 1
@@ -176,14 +161,14 @@ def _flat(arrays: list[npt.NDArray[Any]], device: torch.device) -> Tensor:
     return torch.from_numpy(np.concatenate([array.reshape(-1) for array in arrays])).to(device)
 
 
-def _rows(fragments: Sequence[Fragment], chosen: npt.NDArray[np.int64]) -> dict[str, BatchedColumn]:
+def _rows(fragments: Sequence[Fragment], chosen: npt.NDArray[np.int64]) -> Rows:
     """Observations of the chosen rows; the fragments' frames are never copied as a whole.
 
     Args:
         fragments: Whose rows are counted one fragment after the other.
         chosen: Ascending row numbers [N].
     """
-    pieces: list[dict[str, BatchedColumn]] = []
+    pieces: list[Rows] = []
     start = 0
     for fragment in fragments:
         size = fragment.actions.size
@@ -193,13 +178,15 @@ def _rows(fragments: Sequence[Fragment], chosen: npt.NDArray[np.int64]) -> dict[
     return {name: _join([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
-def _pick(column: BatchedColumn, rows: npt.NDArray[np.int64]) -> BatchedColumn:
-    return tuple(column[row] for row in rows) if isinstance(column, tuple) else column[rows]
+def _pick(column: Any, rows: npt.NDArray[np.int64]) -> Any:
+    if isinstance(column, tuple):
+        return tuple(column[row] for row in rows)
+    return column[torch.from_numpy(rows).to(column.device)] if isinstance(column, Tensor) else column[rows]
 
 
-def _join(columns: list[BatchedColumn]) -> BatchedColumn:
+def _join(columns: list[Any]) -> Any:
     if len(columns) == 1:
         return columns[0]
     if isinstance(columns[0], tuple):
         return tuple(row for column in columns for row in column)
-    return np.concatenate(columns)
+    return torch.cat(columns) if isinstance(columns[0], Tensor) else np.concatenate(columns)

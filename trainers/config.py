@@ -87,15 +87,15 @@ class DataConfig:
     """Which episodes fill the budget."""
     weights: tuple[float, ...] = ()
     """Sampling weight per dataset; empty means by size."""
-    best_fraction: float = 1.0
-    """Learn only from this share of each dataset's episodes, those with the highest returns (as in %BC)."""
-    best_of: Literal["all", "level"] = "all"
-    """Whether the best share is taken of a dataset's episodes together, or of those of each level."""
     strata: str = ""
     """Tag of the levels, for example "department" in the shop: the mixture is then over its values, not over
     datasets. Empty: no strata."""
     strata_weights: dict[str, float] = field(default_factory=dict)
     """Value of the tag -> share of levels, transitions and draws, summing to one; empty means as recorded."""
+    best_fraction: float = 1.0
+    """Learn only from this share of each dataset's episodes, those with the highest returns (as in %BC)."""
+    best_of: Literal["all", "level"] = "all"
+    """Whether the best share is taken of a dataset's episodes together, or of those of each level."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +164,9 @@ class EvaluationConfig:
     """What is played to judge a policy."""
 
     protocol: str = "strict"
-    """Name in `metrics.protocols.PROTOCOLS`, or a shift of `envs.registry.shift_names` such as "shop-I3"."""
+    """Name in `metrics.protocols.PROTOCOLS`, or a shift of `envs.registry.shift_names` such as "shop-I3", or "none":
+    nothing is played, and the last policy counts as the best. The only way to learn from imported data whose
+    environment is not on this machine."""
     num_train_levels: int = 100
     """At most this many of the realised training levels are played, evenly spaced."""
     num_validation_levels: int = 100

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from actors.evaluate import evaluate_inline
 from actors.policy import Policy
+from envs.errors import UsageError
+from envs.registry import env_names
 from envs.spec import EnvSpec, LevelSet
 from metrics.protocol import EvaluationProtocol
 from metrics.protocols import build_protocol
 from metrics.table import EvaluationTable, summarize
 from trainers.config import ActionMode, EvaluationConfig, ExperimentConfig
 from trainers.distributed import WorkerContext, gather_objects
+
+NO_PROTOCOL = "none"
+"""Value of `EvaluationConfig.protocol` with which nothing is played."""
 
 
 def protocol_of(
@@ -75,3 +81,28 @@ def share_of(protocol: EvaluationProtocol, context: WorkerContext) -> Evaluation
         if levels:
             splits.append(dataclasses.replace(split, levels=LevelSet(split.env, levels)))
     return dataclasses.replace(protocol, splits=tuple(splits)) if splits else None
+
+
+def evaluation_for(
+    config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet, context: WorkerContext
+) -> Callable[[Policy, int], dict[str, float]]:
+    """What judges the policy: the protocol's train and validation levels, or nothing if the config says so."""
+    if config.evaluation.protocol == NO_PROTOCOL:
+        return lambda policy, learner_step: {}
+    return InlineEvaluation(config, spec, train_levels, context)
+
+
+def check_playable(config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet) -> None:
+    """Refuse before the first step what could not be evaluated after it.
+
+    Raises:
+        UsageError: If the environment is not registered or the protocol does not fit it.
+    """
+    if config.evaluation.protocol == NO_PROTOCOL:
+        return
+    if spec.name not in env_names():
+        raise UsageError(
+            f"{spec.name!r} is an environment that cannot be played here, so no policy can be judged in it. Set "
+            f"evaluation.protocol={NO_PROTOCOL} to train without, or register the environment with --plugin MODULE."
+        )
+    protocol_of(config.evaluation, spec, train_levels)

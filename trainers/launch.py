@@ -13,7 +13,7 @@ from data.files import atomic_write_json
 from envs.errors import UsageError
 from trainers.config import ExperimentConfig, TrainConfig
 from trainers.distributed import WorkerContext
-from trainers.evaluation import protocol_of
+from trainers.evaluation import check_playable
 from trainers.feed import Feed, build_for_data
 from trainers.loop import Evaluate, TrainResult
 from trainers.loop import train as run_loop
@@ -100,7 +100,7 @@ def open_and_check(config: ExperimentConfig) -> TrainingData:
     """
     data = open_training_data(config)
     Feed(data, build_for_data(config, data.spec, data.view), config, WorkerContext())
-    protocol_of(config.evaluation, data.spec, data.levels)
+    check_playable(config, data.spec, data.levels)
     return data
 
 

@@ -26,7 +26,7 @@ from trainers.checkpoint import (
 from trainers.clock import Clock
 from trainers.config import ExperimentConfig
 from trainers.distributed import WorkerContext
-from trainers.evaluation import InlineEvaluation
+from trainers.evaluation import evaluation_for
 from trainers.feed import Feed, build_for_data
 from trainers.learner import Learner, LossMeter
 from trainers.reporter import Reporter
@@ -106,7 +106,7 @@ def train(
     started = time.monotonic()
     context = context or WorkerContext()
     data = data or open_training_data(config)
-    evaluate = evaluate or InlineEvaluation(config, data.spec, data.levels, context)
+    evaluate = evaluate or evaluation_for(config, data.spec, data.levels, context)
     run = _Run(config, reporter, run_dir, context, data, evaluate)
     run.begin(resume_from)
 

@@ -2,137 +2,101 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from envs.errors import UsageError
 from envs.registry import make_spec
-from envs.spec import EnvSpec
 from metrics.loggers import JsonLinesLogger, Logger, MultiLogger
-from trainers.actor_critic import ActorCriticPlayer, PPOLearner, build_actor_critic
-from trainers.online_checkpoint import restore_learner, save_learner
+from trainers.actor_critic import PPOLearner
+from trainers.fragment import Fragment, finished
 from trainers.online_config import OnlineConfig
-from trainers.ray_streams import RayStreams
-from trainers.streams import Fragment, LocalStreams, Streams, finished
-
-
-@dataclass
-class OnlineProgress:
-    """What resuming needs beside the learner; environments start fresh episodes."""
-
-    env_steps: int = 0
-    elapsed_s: float = 0.0
+from trainers.online_files import OnlineFiles, OnlineProgress
+from trainers.online_parts import build_learner, build_streams
+from trainers.stopping import Stopping
+from trainers.streams import Streams
 
 
 def train_online(config: OnlineConfig, run_dir: Path, *, extra_loggers: tuple[Logger, ...] = ()) -> dict[str, Any]:
-    """Train, or go on with the training that ``run_dir`` holds.
+    """Train, or go on with the training that ``run_dir`` holds, until it is done, the lease ends or SIGTERM comes.
 
     Args:
         config: The run.
-        run_dir: Gets ``metrics.jsonl`` and ``checkpoints/last``.
+        run_dir: Gets ``metrics.jsonl`` and ``checkpoints/last``, and ``kept/`` and ``episodes.record`` if asked for.
         extra_loggers: Receive the same rows as ``metrics.jsonl``.
 
     Returns:
-        The last row of metrics (only the progress if nothing was left to do), and where the checkpoint is.
+        The last row of metrics (only the progress if nothing was left to do), where the checkpoint is, whether the
+        training is ``finished``, and what it was otherwise ``stopped_by``.
     """
+    stopping = Stopping(config.lease_s)
     torch.set_num_threads(config.threads)
     spec = make_spec(config.env)
     learner = build_learner(config, spec)
-    progress = OnlineProgress()
-    resumed = restore_learner(run_dir, learner)
-    if resumed is not None:
-        progress = OnlineProgress(**resumed)
+    files = OnlineFiles(run_dir, config, spec, learner)
     record = JsonLinesLogger(run_dir / "metrics.jsonl", resume_from=learner.learner_step or None)
     logger = MultiLogger([record, *extra_loggers])
     streams = build_streams(config, spec, learner)
     try:
-        save = partial(save_learner, run_dir, learner, spec, config, progress)
-        row = run_updates(config, learner, streams, progress, logger, save)
+        with stopping.on_sigterm():
+            row = run_updates(config, learner, streams, files, logger, stopping)
     finally:
         streams.close()
         logger.close()
-    return {**dataclasses.asdict(progress), **row, "checkpoint": str(run_dir / "checkpoints" / "last")}
-
-
-def build_learner(config: OnlineConfig, spec: EnvSpec) -> PPOLearner:
-    """A learner with fresh parameters, determined by the configuration.
-
-    Raises:
-        UsageError: If a GPU is asked for and there is none.
-    """
-    if config.use_gpu and not torch.cuda.is_available():
-        raise UsageError("use_gpu is true but no CUDA device is visible; leave it out, or run where there is one.")
-    device = "cuda" if config.use_gpu else "cpu"
-    module = build_actor_critic(spec, config.network, config.seed)
-    return PPOLearner(module, config.ppo, seed=config.seed, device=device, precision=config.precision)
-
-
-def build_streams(config: OnlineConfig, spec: EnvSpec, learner: PPOLearner) -> Streams:
-    """Streams that always play the learner's present parameters."""
-    if config.num_streams == 0:
-        player = ActorCriticPlayer(learner.module, learner.device, config.precision)
-        return LocalStreams(
-            config.env, config.num_envs, config.levels, player, num_steps=config.fragment_steps, seed=config.seed
-        )
-    return RayStreams(
-        spec,
-        config.network,
-        config.levels,
-        learner.module,
-        num_streams=config.num_streams,
-        num_envs=config.num_envs,
-        num_steps=config.fragment_steps,
-        seed=config.seed,
-        precision=config.precision,
-        timeout_s=config.fragment_timeout_s,
-    )
+        files.close()
+    done = done_fraction(config, files.progress) >= 1
+    return {
+        "env_steps": files.progress.env_steps,
+        "elapsed_s": files.progress.elapsed_s,
+        **row,
+        "finished": done,
+        "stopped_by": None if done else stopping.reason(),
+        "checkpoint": str(run_dir / "checkpoints" / "last"),
+    }
 
 
 def run_updates(
-    config: OnlineConfig,
-    learner: PPOLearner,
-    streams: Streams,
-    progress: OnlineProgress,
-    logger: Logger,
-    save: Callable[[], object],
+    config: OnlineConfig, learner: PPOLearner, streams: Streams, files: OnlineFiles, logger: Logger, stopping: Stopping
 ) -> dict[str, Any]:
-    """Collect and update until the steps or the time are used up; saves now and then, and at the end.
+    """Play and learn until the steps or the time are used up or it is to stop; saves now and then, and at the end.
 
     Returns:
         The last row of metrics.
     """
     row: dict[str, Any] = {}
-    saved_at = time.monotonic()
-    while done_fraction(config, progress) < 1:
+    progress, round_s, begun = files.progress, 0.0, False
+    while done_fraction(config, progress) < 1 and stopping.reason(round_s) is None:
         started = time.monotonic()
-        fragments = streams.collect(learner.updates)
+        if not begun:
+            streams.begin(learner.updates)
+        fragments = streams.finish()
         collected = time.monotonic()
-        losses = learner.update(fragments, done_fraction(config, progress))
         num_steps = sum(fragment.actions.size for fragment in fragments)
+        begun = config.overlap and progress.env_steps + num_steps < config.env_steps
+        if begun:
+            streams.begin(learner.updates + 1)
+        losses = learner.update(fragments, done_fraction(config, progress))
+        round_s = time.monotonic() - started
         progress.env_steps += num_steps
-        progress.elapsed_s += time.monotonic() - started
+        progress.elapsed_s += round_s
         row = {
             **{f"train/loss/{name}": value for name, value in losses.items()},
             **episode_metrics(fragments),
             "train/perf/collect_s": collected - started,
-            "train/perf/env_steps_per_s": num_steps / (time.monotonic() - started),
+            "train/perf/update_s": started + round_s - collected,
+            "train/perf/env_steps_per_s": num_steps / round_s,
             "env_steps": progress.env_steps,
             "transitions_seen": progress.env_steps * config.ppo.epochs,
             "elapsed_s": progress.elapsed_s,
         }
         logger.write(learner.learner_step, row)
-        if time.monotonic() - saved_at >= config.checkpoint_every_s:
-            save()
-            saved_at = time.monotonic()
-    save()
+        files.updated(fragments)
+    if done_fraction(config, progress) >= 1:
+        files.finished()
+    files.save()
     return row
 
 

@@ -24,23 +24,38 @@ class OnlineConfig:
     """Training levels are 0 .. num_levels - 1, drawn uniformly with replacement."""
     env_steps: int = 25_000_000
     num_envs: int = 64
-    """Environments per stream."""
+    """Environments per stream; all of them where there are no Ray streams."""
     fragment_steps: int = 256
     """Steps of each environment between two updates."""
     num_streams: int = 0
-    """Ray actors that play; 0 plays in the calling process."""
+    """Ray actors that play, each with its own copy of the network; 0 plays here."""
+    num_env_processes: int = 0
+    """Processes that step the environments while this one infers for all of them at once, without Ray; 0 steps here.
+    `num_envs` must be a multiple of twice as many. What is learned differs by rounding only."""
+    overlap: bool = False
+    """Play the next fragment while learning from this one: what plays is then one update behind what learns."""
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(encoder="impala"))
     ppo: PPOConfig = field(default_factory=PPOConfig)
     precision: Precision = "auto"
     threads: int = 1
     """Threads of the learner; each stream has one."""
     use_gpu: bool = False
-    """Whether the learner computes on a GPU; streams always use the CPU."""
+    """Whether the learner computes on a GPU, and infers there for streams of this machine; Ray streams use the CPU."""
+    compile: bool = False
+    """Compile the network: a minute at the start, and faster on a GPU."""
     checkpoint_every_s: float = 180.0
+    keep_every_env_steps: int | None = None
+    """Keep the policy in `kept/` as small float16 weights each time so many environment steps are done, and at the end,
+    for choosing later."""
     max_time_s: float | None = None
     """Stop after this long, over all resumptions; None trains all `env_steps`."""
+    lease_s: float | None = None
+    """Save and stop in time to end this long after the start, on a machine that is lent; `--resume` goes on."""
     fragment_timeout_s: float = 600.0
     """A stream that needs longer for one fragment counts as lost."""
+    record_episodes: bool = False
+    """Keep level, actions and return of every episode played to its end, about 3 bytes a step, in
+    `episodes.record`; `gengap collect ppo-suboptimal` makes a dataset of it."""
 
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
@@ -48,8 +63,18 @@ class OnlineConfig:
         for name in ("num_levels", "env_steps", "num_envs", "fragment_steps", "threads"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.num_streams < 0:
-            raise UsageError(f"num_streams is {self.num_streams}; 0 plays in this process, more are Ray actors.")
+        if self.num_streams < 0 or self.num_env_processes < 0 or min(self.num_streams, self.num_env_processes) > 0:
+            raise UsageError(
+                f"num_streams is {self.num_streams} and num_env_processes {self.num_env_processes}. Streams are Ray "
+                "actors, the others local processes; one of the two must be 0 and both may be, to play in this one."
+            )
+        if self.keep_every_env_steps is not None and self.keep_every_env_steps < 1:
+            raise UsageError(f"keep_every_env_steps is {self.keep_every_env_steps}; it must be at least 1, or none.")
+        if self.num_env_processes and self.num_envs % (2 * self.num_env_processes):
+            raise UsageError(
+                f"num_envs is {self.num_envs}; with num_env_processes={self.num_env_processes} it must be a multiple "
+                f"of {2 * self.num_env_processes}, because each process has two groups of environments."
+            )
 
     @property
     def levels(self) -> LevelSet:

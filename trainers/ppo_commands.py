@@ -29,9 +29,13 @@ CHANGEABLE = (
     "env_steps",
     "max_time_s",
     "num_streams",
+    "num_env_processes",
     "threads",
     "use_gpu",
+    "compile",
     "checkpoint_every_s",
+    "keep_every_env_steps",
+    "lease_s",
     "fragment_timeout_s",
     "tracking",
 )
@@ -62,6 +66,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with ray_session(args.address) if config.num_streams else contextlib.nullcontext():
         result = train_online(config, run_dir, extra_loggers=_loggers(config, run_dir, run_id))
     say(f"Trained {result['env_steps']:,} environment steps in {result['elapsed_s']:.0f} s: {result['checkpoint']}")
+    if not result["finished"]:
+        say(f"Saved and stopped ({result['stopped_by']}); the same command with --resume goes on.")
     return {"run": str(run_dir), **result}
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from envs.errors import RunError
 from trainers.config import Precision
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -30,11 +33,52 @@ def autocast(device: torch.device | str, precision: Precision = "auto") -> torch
         device: Where the forward pass runs.
         precision: "auto" is bfloat16 where it is native and float32 elsewhere.
     """
-    device = torch.device(device)
-    bfloat16 = precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(device))
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16)
+    enabled = uses_bfloat16(device, precision)
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def uses_bfloat16(device: torch.device | str, precision: Precision) -> bool:
+    """Whether `autocast` computes in bfloat16 there."""
+    return precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(device))
+
+
+def keep_cast(encoder: nn.Module, device: torch.device | str, precision: Precision) -> None:
+    """Store an image encoder's weights as autocast would cast them at every call; what it computes stays the same.
+
+    For a copy of a network that acts and never learns.
+    """
+    layers = [layer for layer in encoder.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    if uses_bfloat16(device, precision) and any(isinstance(layer, nn.Conv2d) for layer in layers):
+        for layer in layers:
+            layer.to(torch.bfloat16)
 
 
 def place(network: Module, device: torch.device | str) -> Module:
     """The network on its device, with channels-last convolution weights (write checkpoints from contiguous copies)."""
     return network.to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def compiled(module: nn.Module) -> Callable[..., Any]:
+    """The module's forward pass, compiled when it is first called; the module itself and its names stay as they are.
+
+    Call it and its backward pass within `compile_errors`.
+    """
+    call: Callable[..., Any] = torch.compile(module)
+    return call
+
+
+@contextlib.contextmanager
+def compile_errors() -> Iterator[None]:
+    """Say in one line that compiling does not work here.
+
+    Raises:
+        RunError: In place of the compiler's own errors.
+    """
+    try:
+        yield
+    except torch._dynamo.exc.TorchDynamoException as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RunError(
+            f"torch.compile does not work here: {reason} A C++ compiler and, on a GPU, Triton are needed; "
+            "compile=false does without, more slowly."
+        ) from error

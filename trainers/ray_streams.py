@@ -15,9 +15,11 @@ from ray.exceptions import RayActorError
 from envs.errors import RunError, UsageError
 from envs.registry import make_vec
 from envs.spec import EnvSpec, LevelSet
-from trainers.actor_critic import ActorCritic, ActorCriticPlayer, build_actor_critic
+from trainers.actor_critic import ActorCritic, build_actor_critic
 from trainers.config import NetworkConfig, Precision
-from trainers.streams import EnvStream, Fragment
+from trainers.fragment import Fragment
+from trainers.playing import ActorCriticPlayer
+from trainers.streams import EnvStream
 
 _log = logging.getLogger(__name__)
 Weights = dict[str, npt.NDArray[np.float32]]
@@ -90,22 +92,35 @@ class RayStreams:
         }
         self._contract = (spec, network, levels)
         self._actor_class = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(StreamHost)
+        self._number = 0
+        self._weights: Any = None
+        self._pending: dict[Any, int] = {}
+        self._deadline = 0.0
         self.num_lost = 0
         self.incarnations = [0] * num_streams
         self.actors = [self._spawn(stream) for stream in range(num_streams)]
 
-    def collect(self, number: int) -> list[Fragment]:
-        """Fragment ``number`` of every stream that delivers, in order of streams.
+    def begin(self, number: int) -> None:
+        """Let every stream play fragment ``number`` with the learner's present parameters."""
+        self._number = number
+        self._weights = ray.put(
+            {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in self._module.state_dict().items()}
+        )
+        self._request()
+
+    def finish(self) -> list[Fragment]:
+        """The fragments of every stream that delivers, in order of streams.
 
         Raises:
             RunError: If every stream was lost three times in a row.
         """
-        for _ in range(3):
-            fragments = self._collect_once(number)
-            if fragments:
+        for attempt in range(3):
+            if attempt:
+                self._request()
+            if fragments := self._receive():
                 return fragments
         raise RunError(
-            f"All {len(self.actors)} streams were lost three times while playing fragment {number}; "
+            f"All {len(self.actors)} streams were lost three times while playing fragment {self._number}; "
             "see the logs of the Ray actors for the reason (often memory)."
         )
 
@@ -114,15 +129,17 @@ class RayStreams:
         for actor in self.actors:
             ray.kill(actor)
 
-    def _collect_once(self, number: int) -> list[Fragment]:
-        weights = ray.put(
-            {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in self._module.state_dict().items()}
-        )
-        pending = {actor.collect.remote(weights, number): stream for stream, actor in enumerate(self.actors)}
-        received: dict[int, Fragment] = {}
-        deadline = time.monotonic() + self._timeout_s
+    def _request(self) -> None:
+        self._deadline = time.monotonic() + self._timeout_s
+        self._pending = {
+            actor.collect.remote(self._weights, self._number): stream for stream, actor in enumerate(self.actors)
+        }
+
+    def _receive(self) -> list[Fragment]:
+        pending, received = self._pending, dict[int, Fragment]()
         while pending:
-            ready, _ = ray.wait(list(pending), num_returns=1, timeout=max(0.0, deadline - time.monotonic()))
+            timeout_s = max(0.0, self._deadline - time.monotonic())
+            ready, _ = ray.wait(list(pending), num_returns=1, timeout=timeout_s)
             if not ready:
                 break
             stream = pending.pop(ready[0])

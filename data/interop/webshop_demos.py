@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from envs.errors import RunError, UsageError
 
@@ -238,12 +238,35 @@ def executable(action: str, observation: str) -> str:
         action: As recorded, for example ``click[item - red shoes]``.
         observation: The ``text_rich`` page on which it was taken; of equal titles the last counts.
     """
+    found = _clicked_product(action, observation)
+    return action if found is None else f"click[{found.asin.lower()}]"
+
+
+def link_text(action: str, observation: str) -> str:
+    """A candidate as the shop's environments word it: a link to a product reads as its title and price.
+
+    Args:
+        action: As recorded, for example ``click[item - red shoes]``.
+        observation: The ``text_rich`` page on which it was offered; of equal titles the last counts.
+    """
+    found = _clicked_product(action, observation)
+    return action if found is None else f"click[{found.title}, {found.price}]"
+
+
+class _Link(NamedTuple):
+    asin: str
+    title: str
+    price: str
+
+
+def _clicked_product(action: str, observation: str) -> _Link | None:
+    """The product behind a click on a title; None for any other action, and where no line of the page fits."""
     click = _ITEM_CLICK.match(action)
     if click is None:
-        return action
-    lines = observation.split("\n")
-    for button, title in reversed(list(pairwise(lines))):
-        found = _ITEM_BUTTON.search(button)
-        if found and title.strip().lower() == click[1].strip().lower():
-            return f"click[{found[1].lower()}]"
-    return action
+        return None
+    lines = [*observation.split("\n"), ""]
+    for at in reversed(range(len(lines) - 2)):
+        button = _ITEM_BUTTON.search(lines[at])
+        if button and lines[at + 1].strip().lower() == click[1].strip().lower():
+            return _Link(button[1], lines[at + 1].strip(), lines[at + 2].strip())
+    return None

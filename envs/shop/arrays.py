@@ -28,6 +28,7 @@ from envs.files import create_partial, disk_errors, sync_directory
 Array = npt.NDArray[Any]
 MANIFEST = "manifest.json"
 FORMAT = "gengap-shop-arrays"
+_PIECE_ROWS = 1 << 20
 CHECKED_BYTES = 256_000_000
 """Folders up to this size are read against their checksums on every opening (about 0.1 s); larger ones by `verify`."""
 
@@ -152,7 +153,9 @@ def save_arrays(path: Path, kind: str, version: int, arrays: Mapping[str, Array]
     """
     with FolderWriter(path, kind, version) as writer, disk_errors(writer.path):
         for name, array in arrays.items():
-            writer.column(name, array.dtype).write(array)
+            column = writer.column(name, array.dtype)
+            for start in range(0, len(array), _PIECE_ROWS):
+                column.write(array[start : start + _PIECE_ROWS])
         writer.finish(facts)
 
 

@@ -15,6 +15,7 @@ from envs.errors import RunError, UsageError
 from envs.files import disk_errors, only_builder, remove_folder
 from envs.shop.arrays import Array, ArrayFolder, open_arrays, save_arrays
 from envs.shop.catalogue import SCHEMA_VERSION, Catalogue
+from envs.shop.index import index_arrays
 from envs.shop.product import Product
 from envs.shop.search import INDEX_VERSION, Bm25Search, search_document
 
@@ -27,6 +28,20 @@ def cache_directory() -> Path:
     if chosen:
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gengap"
+
+
+def can_cache(directory: Path | None = None) -> bool:
+    """Whether the cache can be written to; its directory is made where it is missing.
+
+    Args:
+        directory: Where caches lie; None for `cache_directory`.
+    """
+    place = (directory or cache_directory()) / "shop"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(place, os.W_OK)
 
 
 def content_key(value: Any) -> str:
@@ -117,9 +132,10 @@ def cached_search(catalogue: Catalogue, *, directory: Path | None = None, rebuil
     Raises:
         RunError: If the disk is full or not writable.
     """
+    place = directory or cache_directory()
 
     def make() -> Mapping[str, Array]:
-        return Bm25Search.build(search_document(product) for product in catalogue).arrays()
+        return index_arrays((search_document(product) for product in catalogue), place)
 
     folder = cached_arrays(catalogue.fingerprint, "bm25", INDEX_VERSION, make, directory=directory, rebuild=rebuild)
     return Bm25Search(folder.arrays)

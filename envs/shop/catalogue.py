@@ -180,6 +180,18 @@ class Catalogue:
             raise KeyError(asin)
         return row
 
+    def asins_near(self, asin: str, count: int) -> list[str]:
+        """At most `count` identifiers that stand around this one in alphabetical order."""
+        keys = self.arrays["asin.keys"]
+        key = np.array(asin.encode("utf-8", "replace")[: keys.dtype.itemsize], dtype=keys.dtype)
+        position = int(np.searchsorted(keys, key))
+        start = max(0, min(position - count // 2, len(keys) - count))
+        return [self.asin(int(row)) for row in self.arrays["asin.rows"][start : start + count]]
+
+    def shown_prices(self) -> Iterator[tuple[float, ...]]:
+        """The shown prices of every product in order, without decoding the rest."""
+        return (tuple(self._prices[row]) for row in range(len(self)))
+
     def asin(self, row: int) -> str:
         """The identifier of a product, without decoding the rest."""
         return self._texts["asin"][self._check(row)]

@@ -30,7 +30,7 @@ FILE_HELP = {
     "attributes": "attribute file; also the source of synthetic goals",
     "instructions": "human instructions; goals are built from them",
     "prices": "hidden prices; without it they are drawn",
-    "nouns": "title -> nouns; without it a word list decides",
+    "nouns": "title -> nouns; without it the tagger or a word list decides",
     "goals": "ready goals in final order, instead of building them",
     "rankings": "recorded query -> products lists, used instead of searching",
 }
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser, plays: bool) -> None:
     group.add_argument("--preset", default=default, metavar="NAME", help=f"{' or '.join(PRESETS)} (default {default})")
     for name, text in FILE_HELP.items():
         group.add_argument(f"--{name}", metavar="FILE", help=text)
+    group.add_argument("--tagger", metavar="MODEL", help="spaCy model for other titles (needs the extra 'nouns')")
     group.add_argument("--load-seed", type=int, metavar="N", help="compat: draws prices and price caps")
     if plays:
         group.add_argument(
@@ -83,7 +84,7 @@ def open_from(args: argparse.Namespace, *, with_goals: bool) -> Shop:
     """
     if args.products is None:
         raise UsageError("The shop needs --products FILE, a product file of the original's schema.")
-    files = ShopFiles(**{name: getattr(args, name) for name in FILE_HELP}, load_seed=args.load_seed)
+    files = ShopFiles(**{name: getattr(args, name) for name in (*FILE_HELP, "tagger")}, load_seed=args.load_seed)
     rules = dataclasses.replace(preset(args.preset), show_attributes=getattr(args, "show_attributes", False))
     return open_shop(files, rules, with_goals=with_goals)
 

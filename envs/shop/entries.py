@@ -1,8 +1,8 @@
-"""The original's files of attributes and instructions: identifier -> entry."""
+"""The files beside the products, one reader for each kind: attributes, instructions, prices, nouns, goals, rankings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from sys import intern
@@ -10,9 +10,10 @@ from typing import Any
 
 from envs.errors import UsageError
 from envs.shop.catalogue import Catalogue
-from envs.shop.goals import HumanInstruction, SyntheticInstruction
+from envs.shop.goals import Goal, HumanInstruction, SyntheticInstruction, goal_from_record
 from envs.shop.product import DUMMY_ATTRIBUTE
-from envs.shop.stream import stream_object
+from envs.shop.search import rankings_from_rows
+from envs.shop.stream import stream_object, stream_rows, stream_table
 
 _DUMMY = (DUMMY_ATTRIBUTE,)
 _KINDS = {"dict": "an object", "list": "a list"}
@@ -64,18 +65,125 @@ def read_synthetic_instructions(path: Path | str) -> dict[str, SyntheticInstruct
     return {asin: wish for asin, wish in found.items() if wish is not None}
 
 
+def read_prices(path: Path | str, put: Callable[[str, float], None]) -> int | None:
+    """Read hidden prices: identifier -> dollars, perhaps under the key ``product_prices``.
+
+    Args:
+        path: The file.
+        put: Called with the identifier and price of each product.
+
+    Returns:
+        The file's own ``load_seed``; None if it names none.
+
+    Raises:
+        UsageError: If a price is no number; names file and product.
+        RunError: If the file is not whole JSON.
+    """
+    seed: int | None = None
+    nested: bool = False
+    wrong: tuple[str, Any] | None = None  # beside a table under its key, other keys may hold anything
+    for inside, name, value in stream_table(path, "product_prices"):
+        nested = nested or inside
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name == "load_seed" and not inside and number:
+            seed = int(value)
+        elif number:
+            put(name, float(value))
+        elif inside:
+            raise _no_price(path, name, value)
+        else:
+            wrong = wrong or (name, value)
+    if wrong and not nested:
+        raise _no_price(path, *wrong)
+    return seed
+
+
+def _no_price(path: Path | str, name: str, value: Any) -> UsageError:
+    return UsageError(
+        f"{path} is no table of prices: {name!r} is {shorten(value)}; write an object of identifiers and dollars."
+    )
+
+
+def read_nouns(path: Path | str) -> dict[str, tuple[str, ...]]:
+    """Title -> its nouns.
+
+    Raises:
+        UsageError: If an entry is broken; names file and title.
+        RunError: If the file is not whole JSON.
+    """
+
+    def nouns(_: str, entry: list[Any]) -> tuple[str, ...]:
+        if not all(isinstance(word, str) for word in entry):
+            raise UsageError(f"the nouns must be texts, found {shorten(entry)}.")
+        return tuple(intern(word) for word in entry)
+
+    return dict(_entries(path, list, nouns, "title"))
+
+
+def read_goals(path: Path | str) -> list[Goal]:
+    """Ready goals in final order: one array, perhaps under the key ``goals``, or one goal a line.
+
+    Raises:
+        UsageError: If a goal is broken; names file, goal and key.
+        RunError: If the file is not whole JSON.
+    """
+    goals: list[Goal] = []
+    for row in _rows(path, "goals"):
+        with named(Path(path), f"goal {len(goals)}"):
+            goals.append(goal_from_record(row))
+    return goals
+
+
+def read_goal_texts(path: Path | str) -> list[str]:
+    """Instructions in goal order: a list of texts, or ready goals as `read_goals` reads them.
+
+    Raises:
+        UsageError: If it holds something else; names the file.
+        RunError: If the file is not whole JSON.
+    """
+    rows = list(stream_rows(path, "goals"))
+    found = [row.get("instruction_text") if isinstance(row, dict) else row for row in rows]
+    texts = [text for text in found if isinstance(text, str)]
+    if not texts or len(texts) < len(rows):
+        raise UsageError(f"{path} is no list of instructions; write texts, or goals with 'instruction_text'.")
+    return texts
+
+
+def read_rankings(path: Path | str) -> dict[str, Sequence[str]]:
+    """Recorded searches, query -> identifiers: one object of them, or rows of ``query`` and ``asins``.
+
+    Raises:
+        UsageError: If a row lacks a key; names file, row and keys.
+        RunError: If the file is not whole JSON.
+    """
+    rows = list(_rows(path))
+    with named(Path(path), "the rankings"):
+        if len(rows) == 1 and "asins" not in rows[0] and all(isinstance(asins, list) for asins in rows[0].values()):
+            return {query: tuple(asins) for query, asins in rows[0].items()}
+        return dict(rankings_from_rows(rows))
+
+
 def count_unknown(entries: Iterable[str], catalogue: Catalogue) -> int:
     """How many identifiers name no product of a catalogue."""
     return sum(asin not in catalogue for asin in entries)
 
 
-def _entries(path: Path | str, kind: type, read: Callable[[str, Any], Any]) -> Iterator[tuple[str, Any]]:
-    for asin, entry in stream_object(path):
-        with named(Path(path), f"product {asin!r}"):
+def _entries(
+    path: Path | str, kind: type, read: Callable[[str, Any], Any], what: str = "product"
+) -> Iterator[tuple[str, Any]]:
+    for name, entry in stream_object(path):
+        with named(Path(path), f"{what} {name!r}"):
             if not isinstance(entry, kind):
                 raise UsageError(f"the entry must be {_KINDS[kind.__name__]}, found {shorten(entry)}.")
-            found = read(asin, entry)
-        yield asin, found
+            found = read(name, entry)
+        yield name, found
+
+
+def _rows(path: Path | str, under: str | None = None) -> Iterator[dict[str, Any]]:
+    for row in stream_rows(path, under):
+        if not isinstance(row, dict):
+            raise UsageError(f"{path} is no list of objects; write one JSON array of them, or one object a line.")
+        yield row
 
 
 @contextmanager

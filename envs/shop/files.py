@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from envs.errors import UsageError
-from envs.shop.entries import named
-from envs.shop.goal_order import SHUFFLE_SEED, hash_order, shuffled
-from envs.shop.goals import (
-    Goal,
-    HumanInstruction,
-    SyntheticInstruction,
-    goal_from_record,
-    human_goals,
-    synthetic_goals,
+from envs.shop.cache import cache_directory, cached_search, can_cache
+from envs.shop.catalogue import Catalogue, ProductNumbers
+from envs.shop.entries import (
+    read_goals,
+    read_human_instructions,
+    read_nouns,
+    read_prices,
+    read_rankings,
+    read_synthetic_instructions,
 )
-from envs.shop.nouns import Nouns
-from envs.shop.prices import compat_caps, compat_prices, strict_cap, strict_prices
-from envs.shop.product import Product, load_products
+from envs.shop.goal_order import SHUFFLE_SEED, hash_order, shuffled
+from envs.shop.goals import Goal, human_goals, synthetic_goals
+from envs.shop.load import load_catalogue
+from envs.shop.nouns import Nouns, heuristic_nouns, spacy_tagger
+from envs.shop.prices import compat_caps, compat_prices, strict_cap
+from envs.shop.product import Product
 from envs.shop.rules import STRICT, ShopRules
-from envs.shop.search import Bm25Search, RecordedSearch, SearchBackend, rankings_from_rows, search_document
-from envs.shop.shop import ProductList, Shop
-
-GZIP_START = b"\x1f\x8b"
+from envs.shop.search import Bm25Search, RecordedSearch, SearchBackend, search_document
+from envs.shop.shelf import GivenPrices, Shelf, StrictPrices
+from envs.shop.shop import Shop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,8 @@ class ShopFiles:
         goals: Ready goals in final order: a list, perhaps under the key ``goals``, or JSON lines.
         rankings: Recorded searches: query -> identifiers, or rows of ``query`` and ``asins``; used instead of searching
             for the queries they hold.
+        tagger: spaCy model that tags the nouns of titles which neither their product nor `nouns` knows, as the original
+            does; None decides by a word list.
         load_seed: Draws prices and price caps under `ShopRules.sampled_prices`; None takes the price file's own
             ``load_seed``, or 0.
     """
@@ -55,13 +59,17 @@ class ShopFiles:
     nouns: str | None = None
     goals: str | None = None
     rankings: str | None = None
+    tagger: str | None = None
     load_seed: int | None = None
 
 
 def open_shop(files: ShopFiles, rules: ShopRules = STRICT, *, with_goals: bool = True) -> Shop:
     """The shop of these files.
 
-    Human goals are built where an instruction file is given, synthetic ones otherwise, unless there are ready goals.
+    Products and attributes are streamed into a catalogue in the cache directory (see `envs.shop.cache`) the first time
+    and memory-mapped from then on, and so is the search index at the first query that needs one. Goals, nouns and
+    recorded searches are held in memory. Human goals are built where an instruction file is given, synthetic ones
+    otherwise, unless there are ready goals.
 
     Args:
         files: Where the content lies.
@@ -70,135 +78,84 @@ def open_shop(files: ShopFiles, rules: ShopRules = STRICT, *, with_goals: bool =
 
     Raises:
         UsageError: If a file is missing or holds something else than expected; names the file.
+        RunError: If a file is damaged, or the disk of the cache is full.
     """
-    attributes = _mapping(files.attributes)
-    with named(Path(files.products), "the products"):
-        products = list(load_products(_rows(files.products, read_json(files.products)), attributes))
-    if not products:
-        raise UsageError(f"{files.products} holds no product; a shop needs at least one.")
-    given, seed = _prices(files)
-    rng = random.Random(seed)
-    drawn = compat_prices(products, rng) if rules.sampled_prices else strict_prices(products)
-    prices = {**drawn, **given}
+    cached = can_cache()
+    if not cached:
+        warnings.warn(
+            f"{cache_directory()} cannot be written; the shop is built in memory. $GENGAP_CACHE chooses another place.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    shelf = Shelf(load_catalogue(files.products, files.attributes, cached=cached).catalogue)
+    prices, rng = _prices(files, rules, shelf)
     goals: list[Goal] = []
     if with_goals and files.goals:
-        goals = _ready_goals(files.goals)
+        goals = read_goals(files.goals)
     elif with_goals:
-        goals = _built_goals(files, rules, products, attributes, prices, rng)
-    nouns = Nouns({title: tuple(words) for title, words in _mapping(files.nouns).items()})
-    search: SearchBackend = LazySearch(products)
+        goals = _built_goals(files, rules, shelf, prices, rng)
+    search: SearchBackend = LazySearch(shelf.catalogue, cached=cached)
     if files.rankings:
-        positions = {product.asin: position for position, product in enumerate(products)}
-        search = RecordedSearch(_rankings(files.rankings), positions, search)
-    return Shop(products=ProductList(products), goals=goals, search=search, nouns=nouns, prices=prices, rules=rules)
+        search = RecordedSearch(read_rankings(files.rankings), shelf.find, search)
+    tagger = spacy_tagger(files.tagger) if files.tagger else heuristic_nouns
+    nouns = Nouns(read_nouns(files.nouns) if files.nouns else {}, tagger)
+    return Shop(products=shelf, goals=goals, search=search, nouns=nouns, prices=prices, rules=rules)
 
 
 class LazySearch:
-    """A search whose index is built at the first query, so that a shop with recorded searches starts at once.
+    """A search whose index is made or opened at the first query, so that a shop with recorded searches starts at once.
 
     Args:
-        products: The catalogue, in order.
+        catalogue: The products.
+        cached: Whether the index lies in the cache directory.
     """
 
-    def __init__(self, products: Sequence[Product]) -> None:
-        self._products = products
+    def __init__(self, catalogue: Catalogue, *, cached: bool) -> None:
+        self._catalogue = catalogue
+        self._cached = cached
         self._search: SearchBackend | None = None
 
     def search(self, query: str) -> tuple[int, ...]:
         """The catalogue positions of at most 50 products, best first."""
         if self._search is None:
-            self._search = Bm25Search.build(search_document(product) for product in self._products)
+            if self._cached:
+                self._search = cached_search(self._catalogue)
+            else:
+                self._search = Bm25Search.build(search_document(product) for product in self._catalogue)
         return self._search.search(query)
 
 
+def _prices(files: ShopFiles, rules: ShopRules, shelf: Shelf) -> tuple[Mapping[str, float], random.Random]:
+    """Hidden prices, and the generator that draws price caps after them."""
+    drawn: npt.NDArray[np.float64] = np.empty(len(shelf) if rules.sampled_prices else 0)
+    rest = ProductNumbers(shelf.catalogue, drawn) if rules.sampled_prices else StrictPrices(shelf)
+    prices = GivenPrices(shelf, rest)
+    named_seed = read_prices(files.prices, prices.give) if files.prices else None
+    seed = files.load_seed if files.load_seed is not None else named_seed or 0
+    rng = random.Random(seed)
+    if rules.sampled_prices:
+        drawn[:] = compat_prices(shelf.catalogue.shown_prices(), rng)
+    return prices if files.prices else rest, rng
+
+
 def _built_goals(
-    files: ShopFiles,
-    rules: ShopRules,
-    products: Sequence[Product],
-    attributes: Mapping[str, Any],
-    prices: Mapping[str, float],
-    rng: random.Random,
+    files: ShopFiles, rules: ShopRules, shelf: Shelf, prices: Mapping[str, float], rng: random.Random
 ) -> list[Goal]:
     caps = compat_caps(rng) if rules.sampled_prices else strict_cap
     if files.instructions:
-        with named(Path(files.instructions), "the instructions"):
-            humans = {
-                asin: [HumanInstruction.from_record(asin, entry) for entry in entries]
-                for asin, entries in _mapping(files.instructions).items()
-            }
-        goals = human_goals(products, humans, prices, caps)
+        humans = read_human_instructions(files.instructions)
+        goals = human_goals(_named_products(shelf, humans), humans, prices, caps)
+    elif files.attributes:
+        wishes = read_synthetic_instructions(files.attributes)
+        goals = synthetic_goals(_named_products(shelf, wishes), wishes, prices, caps)
     else:
-        with named(Path(files.attributes or ""), "the instructions"):
-            found = ((asin, SyntheticInstruction.from_record(asin, entry)) for asin, entry in attributes.items())
-            goals = synthetic_goals(products, {asin: wish for asin, wish in found if wish}, prices, caps)
+        goals = []
     if not goals:
         raise UsageError("The files hold no goals; give --instructions, --attributes with instructions, or --goals.")
     return shuffled(goals, random.Random(SHUFFLE_SEED)) if rules.sampled_prices else hash_order(goals)
 
 
-def _ready_goals(path: str) -> list[Goal]:
-    content = read_json(path)
-    with named(Path(path), "the goals"):
-        return [
-            goal_from_record(row)
-            for row in _rows(path, content.get("goals", content) if isinstance(content, dict) else content)
-        ]
-
-
-def _prices(files: ShopFiles) -> tuple[dict[str, float], int]:
-    """Prices of the file, and the seed of drawn ones."""
-    content = _mapping(files.prices)
-    table = content.get("product_prices", content)
-    if not isinstance(table, dict) or not all(isinstance(price, int | float) for price in table.values()):
-        raise UsageError(f"{files.prices} is no table of prices; write an object of identifiers and dollars.")
-    seed = content.get("load_seed", 0) if files.load_seed is None else files.load_seed
-    return table, int(seed)
-
-
-def _rankings(path: str) -> dict[str, Sequence[str]]:
-    content = read_json(path)
-    with named(Path(path), "the rankings"):
-        if isinstance(content, dict) and not isinstance(content.get("asins"), list):
-            return {query: tuple(asins) for query, asins in content.items()}
-        return dict(rankings_from_rows(_rows(path, content)))
-
-
-def _rows(path: str, content: Any) -> list[Any]:
-    rows = [content] if isinstance(content, dict) else content
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UsageError(f"{path} is no list of objects; write one JSON array, or one object a line.")
-    return rows
-
-
-def _mapping(path: str | None) -> dict[str, Any]:
-    content = read_json(path) if path else {}
-    if not isinstance(content, dict):
-        raise UsageError(f"{path} is no object; write one JSON object with a value for each name.")
-    return content
-
-
-def read_json(path: str | Path) -> Any:
-    """The content of a JSON file; a list of rows if it holds one JSON value a line. Gzip is unpacked.
-
-    Raises:
-        UsageError: If there is no such file or it holds neither.
-    """
-    if not Path(path).is_file():
-        raise UsageError(f"There is no file {path}. Check the path.")
-    data = Path(path).read_bytes()
-    try:
-        text = (gzip.decompress(data) if data.startswith(GZIP_START) else data).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not readable as UTF-8 text ({error}).") from error
-    try:
-        return json.loads(text)
-    except ValueError as whole:
-        try:
-            return list(_json_lines(text))
-        except ValueError:
-            raise UsageError(f"{path} is neither JSON nor JSON lines ({whole}).") from whole
-
-
-def _json_lines(text: str) -> Iterator[Any]:
-    # splitlines() would also cut at line separators inside texts.
-    return (json.loads(line) for line in text.split("\n") if line.strip())
+def _named_products(shelf: Shelf, asins: Iterable[str]) -> Iterator[Product]:
+    """The products with these identifiers, in catalogue order."""
+    rows = sorted(row for row in map(shelf.catalogue.find, asins) if row is not None)
+    return (shelf.catalogue[row] for row in rows)

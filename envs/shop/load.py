@@ -12,7 +12,7 @@ from envs.shop.cache import cached_catalogue, files_key
 from envs.shop.catalogue import Catalogue
 from envs.shop.entries import named, read_attributes, shorten
 from envs.shop.product import LONGEST_ASIN, Product, product_from_record
-from envs.shop.stream import stream_array
+from envs.shop.stream import stream_rows
 
 RULES_VERSION = 1
 """Changes when the same files would give other products; cached catalogues are then made again."""
@@ -65,7 +65,7 @@ class ProductStream:
     """The products of a file in order, one at a time, with a count of what was left out.
 
     Args:
-        path: A file in the layout of ``items_shuffle.json``: one array of records.
+        path: A file in the layout of ``items_shuffle.json``: one array of records, or one record a line.
         attributes: Identifier -> hidden attributes, of `read_attributes`.
         limit: Only the first so many records, counted before any is left out (as the original counts).
         skip_broken: Leave broken records out and count them, instead of stopping at the first.
@@ -101,7 +101,7 @@ class ProductStream:
         self._counts = dict.fromkeys(self._counts, 0)
         self._examples.clear()
         self._seen.clear()
-        for record in stream_array(self._path):
+        for record in stream_rows(self._path):
             if self._counts["records"] == self._limit:
                 break
             self._counts["records"] += 1

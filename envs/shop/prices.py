@@ -27,14 +27,14 @@ def draw_price(shown_prices: tuple[float, ...], rng: random.Random) -> float:
     return shown_prices[0] if shown_prices else DEFAULT_PRICE
 
 
-def compat_prices(products: Iterable[Product], rng: random.Random) -> dict[str, float]:
-    """Hidden prices (asin -> dollars) drawn in catalogue order; goals then go on with the same generator.
+def compat_prices(shown_prices: Iterable[tuple[float, ...]], rng: random.Random) -> list[float]:
+    """Hidden prices in dollars, drawn in catalogue order; goals then go on with the same generator.
 
     Args:
-        products: Every product, in catalogue order.
+        shown_prices: Those of every product, in catalogue order.
         rng: ``random.Random(load_seed)``, not used before.
     """
-    return {product.asin: draw_price(product.shown_prices, rng) for product in products}
+    return [draw_price(shown, rng) for shown in shown_prices]
 
 
 def strict_price(product: Product) -> float:
@@ -44,11 +44,6 @@ def strict_price(product: Product) -> float:
     low, high = sorted(product.shown_prices)
     price = low + (high - low) * _fraction("price", product.asin, repr(low), repr(high))
     return min(max(round(price, 2), low), high)
-
-
-def strict_prices(products: Iterable[Product]) -> dict[str, float]:
-    """Hidden prices (asin -> dollars) by content hash; neither order nor process matters."""
-    return {product.asin: strict_price(product) for product in products}
 
 
 def compat_caps(rng: random.Random) -> CapRule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,30 +85,6 @@ def product_from_record(record: Mapping[str, Any], attributes: Mapping[str, Any]
         option_images=images,
         title_nouns=reader.texts("title_nouns"),
     )
-
-
-def load_products(
-    records: Iterable[Mapping[str, Any]], attributes: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Product]:
-    """The products of a file in order, without those that the original drops.
-
-    Dropped are the identifiers ``nan``, identifiers of more than ten characters, and repeated ones after the first.
-
-    Args:
-        records: Records of the product file.
-        attributes: The attribute file: identifier -> entry.
-    """
-    seen: set[str] = set()
-    for record in records:
-        if not isinstance(record, Mapping):
-            raise UsageError(
-                f"The product file holds {str(record)[:60]!r} where a product should be; write one object each."
-            )
-        asin = _Reader(record).text("asin")
-        if asin == "nan" or len(asin) > LONGEST_ASIN or asin in seen:
-            continue
-        seen.add(asin)
-        yield product_from_record(record, attributes.get(asin))
 
 
 def product_from_loaded(record: Mapping[str, Any]) -> Product:

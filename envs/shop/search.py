@@ -6,7 +6,7 @@ in float64 with exact lengths (Lucene itself stores a length in one byte). Equal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -16,10 +16,9 @@ import numpy.typing as npt
 
 from envs.errors import RunError, UsageError, unknown_name
 from envs.shop.analysis import Analyzer
+from envs.shop.index import K1, B, index_arrays
 from envs.shop.product import Product
 
-K1 = 0.9
-B = 0.4
 TOP = 50
 CACHED_QUERIES = 1 << 14
 INDEX_VERSION = 1
@@ -75,26 +74,10 @@ class Bm25Search:
         Raises:
             UsageError: If no document holds a term.
         """
-        analyzer = Analyzer()
-        columns: dict[str, int] = {}
-        rows = [[columns.setdefault(term, len(columns)) for term in analyzer.terms(text)] for text in documents]
-        if not columns:
-            raise UsageError("There is nothing to search: no document holds a word. Give at least one product.")
-        model = _model()
-        model.index((rows, columns), create_empty_token=False, show_progress=False)
-        arrays = {name: model.scores[name] for name in ("data", "indices", "indptr")}
-        arrays["terms"] = np.frombuffer("\n".join(columns).encode(), dtype=np.uint8)
-        arrays["num_documents"] = np.array([len(rows)])
-        return cls(arrays)
+        return cls(index_arrays(documents))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Everything the index consists of, as one-dimensional arrays.
-
-        Returns:
-            ``data`` float64 and ``indices`` int32 ``[pairs]``: scores by term and the documents they belong to;
-            ``indptr`` ``[terms + 1]``: where each term starts; ``terms`` uint8: their UTF-8 text, one a line;
-            ``num_documents`` ``[1]``.
-        """
+        """Everything the index consists of, as `envs.shop.index.index_arrays` describes it."""
         return dict(self._arrays)
 
     def scores(self, query: str) -> npt.NDArray[np.float64]:
@@ -127,20 +110,18 @@ class RecordedSearch:
     Args:
         rankings: Query -> identifiers, best first; the first 50 count. Identifiers that the catalogue does not hold
             are left out, as the original does.
-        positions: Identifier -> catalogue position.
+        find: Identifier -> catalogue position, None if the catalogue does not hold it.
         fallback: Asked for queries without a recording.
     """
 
     def __init__(
         self,
         rankings: Mapping[str, Sequence[str]],
-        positions: Mapping[str, int],
+        find: Callable[[str], int | None],
         fallback: SearchBackend | None = None,
     ) -> None:
-        self._found = {
-            query: tuple(positions[asin] for asin in asins[:TOP] if asin in positions)
-            for query, asins in rankings.items()
-        }
+        self._rankings = rankings
+        self._find = find
         self._fallback = fallback
 
     def search(self, query: str) -> tuple[int, ...]:
@@ -149,11 +130,12 @@ class RecordedSearch:
         Raises:
             UsageError: If there is neither a recording nor a fallback; names the closest recorded query.
         """
-        found = self._found.get(query)
-        if found is not None:
-            return found
+        recorded = self._rankings.get(query)
+        if recorded is not None:
+            positions = (self._find(asin) for asin in recorded[:TOP])
+            return tuple(position for position in positions if position is not None)
         if self._fallback is None:
-            raise unknown_name("recorded query", query, self._found)
+            raise unknown_name("recorded query", query, self._rankings)
         return self._fallback.search(query)
 
 

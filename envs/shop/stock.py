@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import overload
 
 from envs.cache import LeastRecentlyUsed
-from envs.errors import RunError, unknown_name
+from envs.errors import RunError
 from envs.shifts import LEVEL_UNIVERSE
 from envs.shop.cache import cached_catalogue, cached_search, content_key
 from envs.shop.catalogue import Catalogue
 from envs.shop.goals import Goal
 from envs.shop.nouns import Nouns
-from envs.shop.prices import strict_price
-from envs.shop.product import Product
 from envs.shop.rules import STRICT, ShopRules
 from envs.shop.search import Bm25Search, SearchBackend, search_document
-from envs.shop.shop import Products, Shop
+from envs.shop.shelf import Shelf, StrictPrices
+from envs.shop.shop import Shop
 from envs.shop.world.config import WORLDS, WorldConfig
 from envs.shop.world.goals import World, world
 
 KEPT_SHOPS = 4
-DECODED_PRODUCTS = 12_000
-"""About 5 kB each; a result page needs ten, so that fewer than a small catalogue holds would make a page slow."""
 _CACHED_GOALS = 4096
 
 
@@ -55,67 +52,6 @@ class WorldGoals(Sequence[Goal]):
 
     def __len__(self) -> int:
         return LEVEL_UNIVERSE
-
-
-class Shelf:
-    """A catalogue with its identifiers and the products decoded last at hand.
-
-    Args:
-        catalogue: The products.
-    """
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._asins = [catalogue.asin(row) for row in range(len(catalogue))]
-        self._rows = {asin: row for row, asin in enumerate(self._asins)}
-        self._decoded = lru_cache(maxsize=DECODED_PRODUCTS)(catalogue.__getitem__)
-
-    def __len__(self) -> int:
-        return len(self._asins)
-
-    def __getitem__(self, index: int, /) -> Product:
-        return self._decoded(index)
-
-    def __contains__(self, asin: object, /) -> bool:
-        return asin in self._rows
-
-    def index(self, asin: str, /) -> int:
-        """The position of a product.
-
-        Raises:
-            UsageError: If it is not in the catalogue.
-        """
-        if asin not in self._rows:
-            raise unknown_name("product", asin, self._rows)
-        return self._rows[asin]
-
-    def asin(self, index: int, /) -> str:
-        """The identifier at a position."""
-        return self._asins[index]
-
-
-class StrictPrices(Mapping[str, float]):
-    """The hidden price of every product by content hash, worked out when asked for.
-
-    Args:
-        products: The catalogue.
-    """
-
-    def __init__(self, products: Products) -> None:
-        self._products = products
-
-    def __getitem__(self, asin: str) -> float:
-        if asin not in self._products:
-            raise KeyError(asin)
-        return strict_price(self._products[self._products.index(asin)])
-
-    def __contains__(self, asin: object) -> bool:
-        return asin in self._products
-
-    def __iter__(self) -> Iterator[str]:
-        return (self._products.asin(row) for row in range(len(self._products)))
-
-    def __len__(self) -> int:
-        return len(self._products)
 
 
 @lru_cache(maxsize=KEPT_SHOPS)

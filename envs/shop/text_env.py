@@ -117,8 +117,9 @@ class ShopTextEnv(gymnasium.Env[str, str]):
 
     def _draw(self) -> int:
         goals, rules = self.session.shop.goals, self.session.shop.rules
-        if isinstance(goals, WorldGoals):  # two billion of equal weight
-            return int(self.np_random.integers(len(goals)))
+        if isinstance(goals, WorldGoals):  # two billion of equal weight: no table of sums is needed
+            drawn = int(self.np_random.integers(len(goals)))
+            return min(drawn + 1, len(goals) - 1) if rules.off_by_one_goals else drawn
         if self._sampler is None:
             self._sampler = GoalSampler([goal.weight for goal in goals], off_by_one=rules.off_by_one_goals)
         return self._sampler.draw(random.Random(int(self.np_random.integers(2**63))))

@@ -93,6 +93,7 @@ def play_slowly(
         terminated=terminated,
         truncated=truncated,
         final_observation_known=known,
+        metrics={name: float(values[0]) for name, values in infos.get("episode_metrics", {}).items()},
     )
 
 

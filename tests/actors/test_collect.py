@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import data.files
-from actors.collect import CollectConfig, collect, estimate_bytes
+from actors.collect import CollectConfig, collect
+from actors.collect_config import estimate_bytes
 from actors.recipes import RECIPES, build_collection
 from actors.sources import SourceSpec, build_source
+from data.dataset import Dataset
 from data.verify import verify
 from envs.errors import RunError, UsageError
+from envs.registry import make_spec
 from envs.spec import LevelSet
+from tests.conftest import REPOSITORY
 
 CONFIG = CollectConfig(
     env="grid/default",
@@ -118,20 +126,127 @@ def test_a_dataset_is_never_overwritten(tmp_path: Path) -> None:
         collect(CONFIG, tmp_path / "data")
 
 
-def test_an_interrupted_collection_leaves_nothing(tmp_path: Path) -> None:
-    def interrupt(done: float, total: float | None = None, note: str = "") -> None:
-        if done > 200:
-            raise KeyboardInterrupt
+@pytest.mark.parametrize("stops", [(1,), (200, 201, 700)])
+@pytest.mark.parametrize("change", [{}, {"whole_rounds": False}, {"mix": {"random": 0.4}}])
+def test_an_interrupted_collection_goes_on(tmp_path: Path, stops: tuple[int, ...], change: dict[str, Any]) -> None:
+    config = dataclasses.replace(CONFIG, **change)
+    for stop in stops:
 
-    with pytest.raises(KeyboardInterrupt):
-        collect(CONFIG, tmp_path / "data", interrupt)
+        def interrupt(done: float, total: float | None = None, note: str = "", stop: int = stop) -> None:
+            if done > stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            collect(config, tmp_path / "data", interrupt)
+        assert not (tmp_path / "data").exists()
+    with pytest.raises(UsageError, match=r"provenance\.config\.seed: 0 then, 1 now"):
+        collect(dataclasses.replace(config, seed=1), tmp_path / "data")
+    resumed = collect(config, tmp_path / "data")
+    assert resumed.fingerprint == collect(config, tmp_path / "undisturbed").fingerprint
+    assert verify(tmp_path / "data") == []
+
+
+COLLECTOR = """
+import sys
+from pathlib import Path
+import data.writer
+from actors.collect import CollectConfig, collect
+data.writer.DatasetWriter.__init__.__kwdefaults__["commit_every_s"] = 0.0
+config = CollectConfig(
+    env="procgen/maze", source="maze-search", options={"noise": 0.3}, num_levels=12, min_transitions=1500, num_actors=0
+)
+collect(config, Path(sys.argv[1]), lambda done, total=None, note="": print(int(done), flush=True))
+"""
+
+
+@pytest.mark.chaos
+@pytest.mark.procgen
+def test_a_killed_driver_goes_on_where_it_was(tmp_path: Path) -> None:
+    rng = np.random.default_rng(11)
+    lowest = 0
+    for _ in range(3):
+        command = [sys.executable, "-c", COLLECTOR, str(tmp_path / "data")]
+        process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for _ in range(int(rng.integers(3, 15))):
+            reached = int(next(process.stdout))
+        process.kill()
+        process.wait()
+        assert reached > lowest, "a new start did not go on"
+        lowest = reached
+        assert not (tmp_path / "data").exists()
+    for name in ("data", "expected"):
+        subprocess.run([sys.executable, "-c", COLLECTOR, str(tmp_path / name)], cwd=REPOSITORY, check=True)
+    assert Dataset.open(tmp_path / "data").fingerprint == Dataset.open(tmp_path / "expected").fingerprint
+
+
+def test_more_levels_than_transitions_can_visit(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, num_levels=5_000, min_transitions=600, whole_rounds=False)
+    dataset = collect(config, tmp_path / "data")
+    assert 600 <= len(dataset) < 600 + make_spec("grid/default").max_episode_steps
+    assert dataset.num_episodes == len(dataset.levels)
+    assert dataset.levels.max() > 2_500, "levels are not spread over the range"
+    fewer = collect(dataclasses.replace(config, num_levels=20), tmp_path / "fewer")
+    assert len(fewer.levels) == 20
+    assert Counter(fewer.episodes["level"].tolist()).most_common()[0][1] > 1
+
+
+def test_a_mix_has_its_shares_and_each_episode_is_its_sources(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, mix={"grid-expert?noise=0.9": 0.3, "random": 0.2}, min_transitions=4_000)
+    dataset = collect(config, tmp_path / "data")
+    assert set(dataset.sources) == {"grid-expert-e0.2", "grid-expert-e0.9", "random"}
+    counts = Counter(dataset.episodes["source"].tolist())
+    assert 0.2 < counts["grid-expert-e0.9"] / dataset.num_episodes < 0.4
+    for position in range(0, dataset.num_episodes, 29):
+        recorded = dataset.episode(position)
+        noise = {"grid-expert-e0.2": 0.2, "grid-expert-e0.9": 0.9}.get(recorded.source)
+        spec = SourceSpec(env="grid/default", name="random")
+        if noise is not None:
+            spec = SourceSpec(env="grid/default", name="grid-expert", options={"noise": noise})
+        assert list(build_source(spec).play(recorded.level, recorded.episode, 0).actions) == list(recorded.actions)
+    measured = dataset.info.provenance["measured"]
+    assert measured["sources"]["random"]["episodes"] == counts["random"]
+    assert measured["return_mean"] == pytest.approx(dataset.episodes["return"].mean())
+
+
+def test_a_wanted_fraction_of_the_experts_return_is_reached_and_stated(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        CONFIG, options={}, mix={"random": 0}, return_fraction=0.75, num_levels=100, min_transitions=8_000
+    )
+    dataset = collect(config, tmp_path / "data")
+    measured = dataset.info.provenance["measured"]
+    assert measured["return_fraction"] == pytest.approx(0.75, abs=0.04)
+    expert = dataset.episodes["return"][dataset.episodes["source"] == "grid-expert"]
+    assert measured["expert_return_mean"] == pytest.approx(expert.mean())
+    assert measured["wanted_fraction"] == 0.75
+    assert dataset.info.provenance["privileged"] is True
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"mix": {"random": 1.2}}, "shares lie in"),
+        ({"return_fraction": 0.5}, "needs one"),
+        ({"return_fraction": 1.5, "mix": {"random": 0}}, "lies in"),
+        (
+            {"source": "random", "options": {}, "mix": {"grid-expert": 0}, "return_fraction": 0.5},
+            "worse than the first",
+        ),
+        ({"mix": {"grid-expert?noise=0.9": 0}, "options": {}, "return_fraction": 0.1}, "alone reaches"),
+        ({"mix": {"grid-expert?noise": 0.1}}, "has no value"),
+    ],
+)
+def test_wrong_mixes_are_refused(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        collect(dataclasses.replace(CONFIG, **change), tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes_are_complete(recipe: str) -> None:
-    config = build_collection(recipe, ["num_levels=3", "min_transitions=10"])
+    config = build_collection(recipe, ["first_level=0", "num_levels=3", "min_transitions=10"])
     assert config.level_set.levels == (0, 1, 2)
+    assert all(build_source(part.source).name for part in config.parts)
     assert estimate_bytes(config) > 0
 
 

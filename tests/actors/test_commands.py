@@ -38,6 +38,25 @@ def test_collect_writes_a_dataset_and_prints_it_as_json(tmp_path: Path, capsys: 
     assert printed["fingerprint"] == dataset.fingerprint
 
 
+def test_a_series_writes_one_dataset_per_value_and_keeps_what_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["collect", "grid-expert", "min_transitions=200", "num_actors=0", "--out", str(tmp_path), "--json"]
+    assert run(*words, "--series", "num_levels=2,5") == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[-1])["datasets"]
+    assert [Path(made["path"]).name for made in first] == ["num_levels-2", "num_levels-5"]
+    assert [made["num_levels"] for made in first] == [2, 5]
+    assert run(*words, "--series", "num_levels=2,5,9") == 0
+    printed = capsys.readouterr()
+    again = json.loads(printed.out.splitlines()[-1])["datasets"]
+    assert again[:2] == first
+    assert printed.err.count("is there already") == 2
+    assert again[2]["num_levels"] == 9
+    assert run(*words, "seed=3", "--series", "num_levels=2") == 2
+    assert "other settings" in capsys.readouterr().err
+    assert run(*words, "--series", "num_levels") == 2
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [

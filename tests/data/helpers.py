@@ -33,7 +33,9 @@ TEXT = EnvSpec(
 def make_column(spec: ColumnSpec, rows: int, rng: np.random.Generator) -> Column:
     if not spec.ragged:
         return (rng.random((rows, *spec.shape)) * 250).astype(spec.dtype)
-    return Ragged.from_rows([rng.integers(0, 250, size=rng.integers(0, 9)).astype(spec.dtype) for _ in range(rows)])
+    return Ragged.from_rows(
+        [rng.integers(0, 250, size=(rng.integers(0, 9), *spec.shape)).astype(spec.dtype) for _ in range(rows)]
+    )
 
 
 def make_episode(

@@ -147,6 +147,14 @@ def test_a_spec_survives_json(env: EnvSpec) -> None:
     assert EnvSpec.from_json(json.loads(json.dumps(env.to_json()))) == env
 
 
+def test_bounds_given_as_integers_are_the_same_bounds(tmp_path: Path) -> None:
+    """A spec and its JSON must have one fingerprint; a dataset would else look damaged as soon as it is written."""
+    env = replace(PIXELS, return_bounds={"official": (0, 10)})
+    dataset = write(tmp_path / "set", [make_episode(env)], env)
+    assert verify(tmp_path / "set") == []
+    assert dataset.fingerprint == dataset.info.fingerprint
+
+
 def test_opening_takes_time_for_episodes_and_not_for_transitions(tmp_path: Path) -> None:
     """25M transitions of one byte each: the files are holes, so that only their size counts."""
     env = EnvSpec("toy/long", {"byte": ColumnSpec("uint8")}, 2, 10**9, 10**6, final_observation_known=False)

@@ -8,6 +8,7 @@ from itertools import combinations
 import pytest
 
 from envs import registry
+from envs.audit import distinct_levels, level_hashes
 from envs.errors import UsageError
 from envs.registry import find_shift, level_tags, make_spec, register_shift, shift_names
 from envs.shifts import EnvShift
@@ -135,3 +136,31 @@ def test_a_shift_needs_an_environment_for_every_role() -> None:
         EnvShift("nothing", dict.fromkeys(("train", "train_heldout", "validation"), "grid/default"))
     with pytest.raises(UsageError, match="Did you mean 'test'"):
         EnvShift("nothing", {"tset": "grid/default"})
+
+
+@pytest.mark.procgen
+def test_distinct_levels_look_like_no_training_level_and_like_no_other() -> None:
+    spec, train = make_spec("procgen/coinrun"), LevelSet.range("procgen/coinrun", 0, 1500)
+    plain, distinct = (
+        build_protocol(name, spec, train, num_train=10, num_validation=150, num_test=60)
+        for name in ("strict", "strict-distinct")
+    )
+    seen = set(level_hashes(train))
+    assert seen & set(level_hashes(plain.split(Role.VALIDATION).levels)), "nothing to leave out: the test is too easy"
+    held_out = [level_hashes(distinct.split(role).levels) for role in (Role.VALIDATION, Role.TEST)]
+    assert [len(hashes) for hashes in held_out] == [150, 60]
+    assert len({*held_out[0], *held_out[1]}) == 210
+    assert not seen & {*held_out[0], *held_out[1]}
+    kept = [level for level in plain.split(Role.VALIDATION).levels if level in distinct.split(Role.VALIDATION).levels]
+    assert len(kept) > 100, "levels that look different were left out"
+    assert distinct.split(Role.TRAIN) == plain.split(Role.TRAIN)
+    assert EvaluationProtocol.from_json(distinct.to_json()) == distinct
+
+
+def test_too_few_distinct_levels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envs.audit.level_hashes", lambda levels, *_: [str(level % 7) for level in levels])
+    with pytest.raises(UsageError, match="Only 7 levels"):
+        distinct_levels("grid/default", 0, 8, set())
+    levels, seen = distinct_levels("grid/default", 0, 3, {"0", "2"})
+    assert levels.levels == (1, 3, 4)
+    assert seen == {"0", "1", "2", "3", "4"}

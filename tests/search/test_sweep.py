@@ -138,6 +138,22 @@ def test_a_plugin_of_another_project_is_swept_to_a_sealed_report(project: Path) 
 
 @pytest.mark.ray
 @pytest.mark.slow
+def test_a_configuration_that_diverges_is_passed_over(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    finish(start(out, "learning_rates=1e-3,1e30", "scheduler=none"))
+    trials = json.loads((out / "study.json").read_text())["trials"]
+    assert {(trial["learning_rate"], trial["status"]) for trial in trials} == {(1e-3, "finished"), (1e30, "diverged")}
+    for trial in trials:
+        attempts = list((out / "tune").glob(f"*{trial['trial_id']}*/error.txt"))
+        assert attempts == [], "it was tried again"
+    selected = json.loads((out / "selection.json").read_text())
+    assert all("lr-0.001" in choice["config_id"] for choice in selected["choices"])
+    judged = EvaluationTable.read(out / "evaluations.parquet").policies
+    assert not [name for name in judged if "1e+30" in name]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
 def test_mixtures_are_searched_under_a_shift_over_several_environments(tmp_path: Path) -> None:
     out = tmp_path / "study"
     words = ["judge.protocol=grid-variants", "strata=chain", "mixtures=natural,2", "scheduler=none", "seeds=0,1"]

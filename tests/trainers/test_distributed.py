@@ -65,6 +65,21 @@ def test_two_ranks_with_half_the_batch_are_one_rank_with_the_whole(grid_data: Pa
     assert names[0] == names[1], "every evaluation metric is there, though each rank plays half the levels"
 
 
+def test_two_ranks_evaluate_a_shift_over_several_environments_as_one(grid_data: Path, tmp_path: Path) -> None:
+    evaluation = EvaluationConfig(protocol="grid-variants", num_train_levels=5, num_validation_levels=3, num_envs=4)
+    config = dataclasses.replace(grid_experiment(grid_data), evaluation=evaluation)
+    levels, spec = LevelSet.range("grid/default", 0, 9), make_spec("grid/default")
+    alone = InlineEvaluation(config, spec, levels, WorkerContext())(RandomPolicy(spec), 1)
+    rendezvous = f"file://{tmp_path / 'rendezvous'}"
+    torch.multiprocessing.spawn(two_rank_evaluation, (rendezvous, config, levels, tmp_path), nprocs=2)
+    assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)] == [alone, alone]
+    assert [alone[f"eval/{role}/num_levels"] for role in ("train", "train_heldout", "validation")] == [5, 3, 3]
+    assert {"eval/gap/train_heldout", "eval/gap/validation"} <= alone.keys()
+    assert not [name for name in alone if "test" in name]
+    table = evaluate("random", protocol_of(evaluation, spec, levels))
+    assert summarize(table) == alone
+
+
 def experiments(grid_data: Path) -> dict[str, ExperimentConfig]:
     """Every algorithm, with what else happens between ranks: accumulation, changed images, averages, ensembles."""
     changes: dict[str, dict[str, Any]] = {
@@ -89,21 +104,6 @@ def test_two_ranks_are_one_rank_for_every_algorithm(grid_data: Path, tmp_path: P
         assert_close(one.last, tmp_path / "two" / name / "checkpoints" / "last")
         if one.averaged:
             assert_close(one.averaged, tmp_path / "two" / name / "checkpoints" / "averaged")
-
-
-def test_two_ranks_evaluate_a_shift_over_several_environments_as_one(grid_data: Path, tmp_path: Path) -> None:
-    evaluation = EvaluationConfig(protocol="grid-variants", num_train_levels=5, num_validation_levels=3, num_envs=4)
-    config = dataclasses.replace(grid_experiment(grid_data), evaluation=evaluation)
-    levels, spec = LevelSet.range("grid/default", 0, 9), make_spec("grid/default")
-    alone = InlineEvaluation(config, spec, levels, WorkerContext())(RandomPolicy(spec), 1)
-    rendezvous = f"file://{tmp_path / 'rendezvous'}"
-    torch.multiprocessing.spawn(two_rank_evaluation, (rendezvous, config, levels, tmp_path), nprocs=2)
-    assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)] == [alone, alone]
-    assert [alone[f"eval/{role}/num_levels"] for role in ("train", "train_heldout", "validation")] == [5, 3, 3]
-    assert {"eval/gap/train_heldout", "eval/gap/validation"} <= alone.keys()
-    assert not [name for name in alone if "test" in name]
-    table = evaluate("random", protocol_of(evaluation, spec, levels))
-    assert summarize(table) == alone
 
 
 @pytest.mark.parametrize(

@@ -16,20 +16,17 @@ from metrics.history import read_history
 from metrics.loggers import NullLogger
 from trainers.checkpoint import load_policy
 from trainers.config import NetworkConfig
-from trainers.online import (
-    OnlineProgress,
-    build_learner,
-    build_streams,
-    done_fraction,
-    run_updates,
-    train_online,
-)
+from trainers.fragment import Fragment
+from trainers.online import done_fraction, run_updates, train_online
 from trainers.online_checkpoint import restore_learner, save_learner
 from trainers.online_config import ONLINE_RECIPES, OnlineConfig, build_online
+from trainers.online_files import OnlineFiles, OnlineProgress
+from trainers.online_parts import build_learner, build_streams
 from trainers.ppo import PPOConfig
 from trainers.ppo_commands import run
 from trainers.ray_streams import RayStreams
-from trainers.streams import Fragment
+from trainers.stopping import Stopping
+from trainers.streams import Streams
 
 
 def config(**changes: Any) -> OnlineConfig:
@@ -51,9 +48,14 @@ def fragments_of(settings: OnlineConfig, count: int) -> list[list[Fragment]]:
     """Fragments of fresh, never updated parameters."""
     spec = make_spec(settings.env)
     streams = build_streams(settings, spec, build_learner(settings, spec))
-    fragments = [streams.collect(number) for number in range(count)]
+    fragments = [collect(streams, number) for number in range(count)]
     streams.close()
     return fragments
+
+
+def collect(streams: Streams, number: int) -> list[Fragment]:
+    streams.begin(number)
+    return streams.finish()
 
 
 def parameters(learner: Any) -> torch.Tensor:
@@ -81,7 +83,7 @@ def test_resuming_gives_the_same_next_update(tmp_path: Path) -> None:
     resumed = build_learner(dataclasses.replace(settings, seed=settings.seed), spec)
     with torch.no_grad():
         resumed.module.value.bias += 1.0  # whatever it was before
-    assert restore_learner(tmp_path, resumed) == {"env_steps": 128, "elapsed_s": 1.5}
+    assert restore_learner(tmp_path, resumed) == {"env_steps": 128, "elapsed_s": 1.5, "recent_returns": []}
     assert torch.equal(parameters(straight), parameters(resumed))
     # Environments start fresh episodes after a resumption, so their running returns do too.
     straight.rewards._running.clear()
@@ -162,13 +164,13 @@ def test_a_lost_fragment_is_discarded_whole(ray_cluster: Any) -> None:
     streams = build_streams(settings, spec, learner)
     assert isinstance(streams, RayStreams)
     try:
-        first = streams.collect(0)
+        first = collect(streams, 0)
         assert [(part.stream, part.incarnation, part.number) for part in first] == [(0, 0, 0), (1, 0, 0)]
         ray_cluster.kill(streams.actors[1])
-        second = streams.collect(1)
+        second = collect(streams, 1)
         assert [(part.stream, part.incarnation, part.number) for part in second] == [(0, 0, 1)]
         learner.update(second)
-        third = streams.collect(2)
+        third = collect(streams, 2)
         assert [(part.stream, part.incarnation, part.number) for part in third] == [(0, 0, 2), (1, 1, 2)]
         assert streams.num_lost == 1
         # The replacement starts fresh episodes: no running return is carried over from the lost one.
@@ -185,7 +187,7 @@ def test_streams_that_never_deliver_are_an_error(ray_cluster: Any) -> None:
     streams = build_streams(settings, spec, build_learner(settings, spec))
     assert isinstance(streams, RayStreams)
     with pytest.raises(RunError, match="lost three times while playing fragment 0"):
-        streams.collect(0)
+        collect(streams, 0)
     assert streams.incarnations == [3]
     streams.close()
     with pytest.raises(UsageError, match="num_streams is 99 but the cluster has 4 CPUs"):
@@ -193,14 +195,15 @@ def test_streams_that_never_deliver_are_an_error(ray_cluster: Any) -> None:
 
 
 @pytest.mark.ray
-def test_streams_play_the_parameters_of_the_learner(ray_cluster: Any) -> None:
+def test_streams_play_the_parameters_of_the_learner(ray_cluster: Any, tmp_path: Path) -> None:
     settings = config(num_streams=1, env_steps=256)
     spec = make_spec(settings.env)
     learner = build_learner(settings, spec)
     streams = build_streams(settings, spec, learner)
     try:
-        run_updates(settings, learner, streams, OnlineProgress(), NullLogger(), lambda: None)
-        (remote,) = streams.collect(2)
+        files = OnlineFiles(tmp_path, settings, spec, learner)
+        run_updates(settings, learner, streams, files, NullLogger(), Stopping())
+        (remote,) = collect(streams, 2)
     finally:
         streams.close()
     image = np.asarray(remote.observations["image"])

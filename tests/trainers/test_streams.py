@@ -7,7 +7,8 @@ import pytest
 
 from envs.spec import ColumnSpec, EnvSpec, LevelSet
 from envs.vector import Actions, LevelVectorEnv, Mask, Observations, Transition
-from trainers.streams import EnvStream, finished, sample_actions
+from trainers.fragment import finished, sample_actions
+from trainers.streams import EnvStream
 
 SPEC = EnvSpec("toy/count", {"seen": ColumnSpec("float32", (2,))}, 3, max_episode_steps=6, level_universe=100)
 

@@ -1,80 +1,40 @@
 """Turn a finished online run into an expert: weights, measured returns, learning curve.
 
 ``python -m trainers.experts.publish RUN NAME --command "gengap train ..."`` writes ``NAME.safetensors`` and
-``NAME.json`` into this folder and the curve into ``docs/figures/``.
+``NAME.json`` into this folder and the curve into ``docs/figures/``. With ``--fractions 0.25 0.75 1`` the kept policies
+nearest to these shares of the final return become ``NAME-25``, ``NAME-75`` and ``NAME``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
 
 from actors.policy import Policy, RandomPolicy
 from actors.rollout import play
 from data.files import atomic_write_json
+from envs.errors import UsageError
 from envs.registry import make_spec, make_vec
 from envs.seeding import rng_for
-from envs.spec import EnvSpec, LevelSet
+from envs.spec import LevelSet
 from metrics import plots, statistics
 from metrics.history import read_history
 from metrics.ledger import Ledger, Permit, check_permit
 from metrics.protocol import ActionMode, EvaluationProtocol, Role, strict
-from trainers.checkpoint import policy_id
-from trainers.config import NetworkConfig
 from trainers.experts import FOLDER, load_expert
 from trainers.experts.reference import REFERENCE
-from trainers.networks import build_policy_network
+from trainers.experts.weights import Candidate, check_room, last_policy, policies_near, write_expert
 
 _SEED = 0
 _WINDOW_STEPS = 50_000  # environment steps over which the curve is averaged
 Scores = npt.NDArray[np.float64]
-
-
-def write_weights(run_dir: Path, name: str, folder: Path = FOLDER) -> dict[str, Any]:
-    """Write ``<name>.safetensors`` in float16 and a ``<name>.json`` that `load_expert` can read.
-
-    Returns:
-        What the JSON file holds.
-    """
-    checkpoint = run_dir / "checkpoints" / "last"
-    description = json.loads((checkpoint / "policy.json").read_text())
-    config = json.loads((checkpoint / "config.json").read_text())
-    state = json.loads((checkpoint / "state.json").read_text())
-    prefix = description["prefix"]
-    tensors = {
-        key.removeprefix(prefix): tensor.to(torch.float16)
-        for key, tensor in load_file(checkpoint / "model.safetensors").items()
-        if key.startswith(prefix)
-    }
-    save_file(tensors, folder / f"{name}.safetensors")
-    network = build_policy_network(EnvSpec.from_json(description["env"]), NetworkConfig(**description["network"]))
-    network.load_state_dict(tensors)
-    provenance = {
-        "name": name,
-        "license": "MIT",
-        "policy_id": policy_id(network),
-        "env_spec": description["env"],
-        "network": description["network"],
-        "num_parameters": sum(tensor.numel() for tensor in tensors.values()),
-        "training": {
-            "algorithm": "PPO",
-            "levels": f"0..{config['num_levels'] - 1}",
-            "env_steps": state["progress"]["env_steps"],
-            "learner_steps": state["learner_step"],
-            "wall_s": round(state["progress"]["elapsed_s"]),
-            "seed": config["seed"],
-            "config": {key: value for key, value in config.items() if key != "tracking"},
-        },
-    }
-    atomic_write_json(folder / f"{name}.json", provenance)
-    return provenance
 
 
 def measure(policy: Policy, protocol: EvaluationProtocol, permit: Permit | None, num_envs: int = 64) -> dict[str, Any]:
@@ -137,49 +97,91 @@ def draw_curve(run_dir: Path, name: str, measured: dict[str, Any], figures: Path
     return plots.save(figure, figures / f"ppo_{name}")
 
 
-def publish(run_dir: Path, name: str, command: str, note: str, num_test: int, folder: Path, figures: Path) -> None:
-    """Everything at once; the measured policy is the one that was written, float16 rounding included."""
-    provenance = write_weights(run_dir, name, folder)
-    policy = load_expert(name, folder)
-    spec = make_spec(policy.spec.name)
-    levels = LevelSet.range(spec.name, 0, provenance["training"]["config"]["num_levels"])
-    protocol = strict(spec, levels, num_test=num_test, episodes_per_level=2, modes=("sampled", "greedy"))
+def publish(
+    run_dir: Path,
+    candidates: Sequence[Candidate],
+    *,
+    command: str,
+    note: str = "",
+    num_test: int = 400,
+    folder: Path = FOLDER,
+    figures: Path = Path("docs/figures"),
+) -> None:
+    """Everything at once; the measured policies are those that were written, float16 rounding included.
+
+    Args:
+        run_dir: The run that trained them.
+        candidates: Of it; the curve is named after the last.
+        command: That trained it.
+        note: What a reader should know.
+        num_test: Test levels, from 2,000,000 up.
+        folder: Where the weights go.
+        figures: Where the curve goes.
+
+    Raises:
+        UsageError: Beyond what the package can carry; nothing is written then.
+    """
+    check_room(candidates, folder)
+    config = json.loads((run_dir / "checkpoints" / "last" / "config.json").read_text())
+    spec = make_spec(config["env"])
+    levels = LevelSet.range(spec.name, 0, config["num_levels"])
     ledger = Ledger(run_dir / "ledger.jsonl")
-    permit = ledger.issue(policy.policy_id, name, levels.fingerprint, "last", "The only policy of this run.")
-    measured = measure(policy, protocol, permit)
     random = RandomPolicy(spec)
     permit = ledger.issue(random.policy_id, "random", levels.fingerprint, "baseline", "The level of chance.")
     chance = measure(random, strict(spec, levels, num_test=num_test), permit)
-    atomic_write_json(
-        folder / f"{name}.json",
-        {
-            **provenance,
-            "command": command,
-            "note": note,
-            "num_levels_measured": {"train": len(levels), "test": num_test},
-            "test_levels": f"2000000..{2_000_000 + num_test - 1}",
-            "episodes_per_level": {"sampled": 2, "greedy": 1},
-            "returns": measured,
-            "returns_of_random_actions": chance["sampled"],
-            "reference": REFERENCE.get(name),
-        },
-    )
-    draw_curve(run_dir, name, measured, figures)
+    protocol = strict(spec, levels, num_test=num_test, episodes_per_level=2, modes=("sampled", "greedy"))
+    for candidate in candidates:
+        provenance = write_expert(candidate, config, folder)
+        policy = load_expert(candidate.name, folder)
+        reason = json.dumps(candidate.chosen)
+        permit = ledger.issue(policy.policy_id, candidate.name, levels.fingerprint, candidate.chosen["rule"], reason)
+        measured = measure(policy, protocol, permit)
+        atomic_write_json(
+            folder / f"{candidate.name}.json",
+            {
+                **provenance,
+                "command": command,
+                "note": note,
+                "num_levels_measured": {"train": len(levels), "test": num_test},
+                "test_levels": f"2000000..{2_000_000 + num_test - 1}",
+                "episodes_per_level": {"sampled": 2, "greedy": 1},
+                "returns": measured,
+                "returns_of_random_actions": chance["sampled"],
+                "reference": REFERENCE.get(spec.name.rpartition("/")[2]),
+            },
+        )
+    draw_curve(run_dir, candidates[-1].name, measured, figures)
 
 
 def main() -> None:
     """The command of the module docstring."""
-    parser = argparse.ArgumentParser(description="Publish the policy of a finished online run.")
+    parser = argparse.ArgumentParser(description="Publish policies of a finished online run.")
     parser.add_argument("run", type=Path, help="directory of the run")
     parser.add_argument("name", help="name of the expert, for example starpilot")
     parser.add_argument("--command", default="", help="the command that trained it")
     parser.add_argument("--note", default="", help="what a reader should know")
+    parser.add_argument(
+        "--fractions",
+        type=float,
+        nargs="+",
+        metavar="SHARE",
+        help="of the final return, ascending, for example 0.25 0.75 1: the kept policies nearest to each (default: "
+        "only the last checkpoint)",
+    )
     parser.add_argument("--num-test", type=int, default=400, help="test levels, from 2,000,000 up")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the weights go")
     parser.add_argument("--figures", type=Path, default=Path("docs/figures"), help="where the curve goes")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    publish(args.run, args.name, args.command, args.note, args.num_test, args.folder, args.figures)
+    if args.fractions:
+        candidates = policies_near(args.run, args.name, sorted(args.fractions))
+    else:
+        candidates = [last_policy(args.run, args.name)]
+    options = {name: getattr(args, name) for name in ("command", "note", "num_test", "folder", "figures")}
+    try:
+        publish(args.run, candidates, **options)
+    except UsageError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

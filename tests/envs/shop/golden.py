@@ -9,9 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from envs.shop.entries import read_attributes
 from envs.shop.goals import Goal, HumanInstruction, SyntheticInstruction, human_goals, synthetic_goals
+from envs.shop.load import ProductStream
 from envs.shop.prices import compat_caps, compat_prices
-from envs.shop.product import Product, load_products
+from envs.shop.product import Product
 
 FOLDER = Path(__file__).resolve().parents[2] / "golden" / "webshop"
 
@@ -31,7 +33,13 @@ def rows(name: str) -> list[Any]:
 
 @cache
 def products() -> tuple[Product, ...]:
-    return tuple(load_products(content("catalogue.json"), content("items_ins.json")))
+    return tuple(ProductStream(FOLDER / "catalogue.json", read_attributes(FOLDER / "items_ins.json")))
+
+
+def drawn_prices(rng: random.Random) -> dict[str, float]:
+    """Hidden prices as the original draws them."""
+    drawn = compat_prices((product.shown_prices for product in products()), rng)
+    return dict(zip((product.asin for product in products()), drawn, strict=True))
 
 
 @cache
@@ -43,7 +51,7 @@ def by_asin() -> dict[str, Product]:
 def built_goals(kind: str) -> list[Goal]:
     """Human or synthetic goals before the shuffle, with the recording's load seed."""
     rng = random.Random(content("product_prices.json")["load_seed"])
-    prices = compat_prices(products(), rng)
+    prices = drawn_prices(rng)
     if kind == "human":
         humans = {
             asin: [HumanInstruction.from_record(asin, entry) for entry in entries]

@@ -178,7 +178,7 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
 def test_search_comes_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     catalogue = Catalogue.build(products(30))
     first = cached_search(catalogue, directory=tmp_path)
-    monkeypatch.setattr("envs.shop.search.Bm25Search.build", None)
+    monkeypatch.setattr("envs.shop.cache.index_arrays", None)
     again = cached_search(Catalogue.build(products(30)), directory=tmp_path)
     assert [*again.search("chair no 17")] == [*first.search("chair no 17")]
     assert catalogue[first.search("chair no 17")[0]].title == "Café Chair No. 17"

@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 
-from envs.errors import UsageError
+from envs.errors import RunError, UsageError
 from envs.shop.door import Answer, judge, player, talk
-from envs.shop.files import ShopFiles, open_shop, read_json
+from envs.shop.files import ShopFiles, open_shop
+from envs.shop.product import product_from_record
 from envs.shop.rules import COMPAT, STRICT
 from envs.shop.session import Session
 from tests.conftest import REPOSITORY
 from tests.envs.shop.recordings import FILES, GOLDEN, recorded_shop, rows, small_shop
+from tests.envs.shop.shop_files import record
 
 GENGAP = [sys.executable, str(REPOSITORY / "gengap.py"), "envs"]
 OPTIONS = [
@@ -142,6 +144,15 @@ def test_broken_lines_get_an_error_and_change_nothing(line: Any) -> None:
     assert second == first
 
 
+def test_the_door_draws_no_goal() -> None:
+    """The original never draws goal 0; whoever names it gets it, under every preset."""
+    for rules in (COMPAT, STRICT):
+        shop = small_shop(rules)
+        first, none = ask(player(Session(shop, "url")), {"reset": 0}, {"reset": None})
+        assert first["observation"] == "http://127.0.0.1:3000/0"
+        assert "whole number" in none["error"]
+
+
 def test_actions_before_the_first_reset_and_blank_lines() -> None:
     (answer,) = ask(player(Session(small_shop())), b"\n", {"action": "search[tea]"}, b"   \n")
     assert "reset" in answer["error"]
@@ -193,17 +204,22 @@ def test_given_prices_count(tmp_path: Path) -> None:
             assert (prices[asin], len(prices)) == (3.25, 1000)
 
 
-def test_files_come_in_many_forms(tmp_path: Path) -> None:
-    content = [{"a": 1}, {"a": "x\u2028y"}]
+def test_products_come_in_many_forms(tmp_path: Path) -> None:
+    content = [record(1), record(2, full_description="x\u2028y")]
     texts = {
         "array": json.dumps(content),
+        "indented": json.dumps(content, indent=2),
         "lines": "\n".join(json.dumps(row, ensure_ascii=False) for row in content),
         "mark": "\ufeff" + json.dumps(content),
     }
     for name, text in texts.items():
         (tmp_path / name).write_bytes(text.encode())
         (tmp_path / f"{name}.packed").write_bytes(gzip.compress(text.encode()))
-        assert read_json(tmp_path / name) == read_json(tmp_path / f"{name}.packed") == content
+        for path in (tmp_path / name, tmp_path / f"{name}.packed"):
+            shop = open_shop(ShopFiles(products=str(path)), with_goals=False)
+            assert [shop.products[row] for row in range(2)] == [product_from_record(row) for row in content]
+    (tmp_path / "one").write_text(json.dumps(content[0]))
+    assert len(open_shop(ShopFiles(products=str(tmp_path / "one")), with_goals=False).products) == 1
 
 
 def test_goals_and_rankings_come_in_many_forms(tmp_path: Path) -> None:
@@ -227,22 +243,79 @@ def test_goals_and_rankings_come_in_many_forms(tmp_path: Path) -> None:
     [
         ("products", '[{"asin": "B1"}]', "B1"),
         ("products", "[]", "no product"),
-        ("products", "{oops", "neither JSON nor JSON lines"),
-        ("attributes", "[]", "no object"),
+        ("products", '[{"asin": "B1", "name": 3}]', "record 1: Product 'B1': 'name' must be a text"),
+        ("products", '{"asin": "B1"} {"asin": "B2"}', "record 1: Product 'B1' has no key"),
+        ("attributes", "[]", "holds a JSON array"),
+        ("attributes", '{"B1": {"attributes": 3}}', "product 'B1'"),
         ("prices", '{"B1": "x"}', "prices"),
         ("goals", '{"goals": [3]}', "list of objects"),
-        ("goals", '[{"asin": "B1"}]', "attributes"),
+        ("goals", '[{"asin": "B1"}]', "goal 0: A goal has no key 'attributes'"),
         ("rankings", '[{"query": 1}]', "asins"),
         ("rankings", "[3]", "list of objects"),
-        ("nouns", "[1]", "no object"),
+        ("rankings", '{"query": 1}', "asins"),
+        ("nouns", "[1]", "holds a JSON array"),
+        ("nouns", '{"a title": [1]}', "title 'a title'"),
+        ("instructions", '{"B1": [{"instruction": "x"}]}', "product 'B1'.*'instruction_attributes'"),
     ],
 )
 def test_wrong_files_are_named(tmp_path: Path, name: str, text: str, message: str) -> None:
     path = tmp_path / "wrong.json"
     path.write_text(text)
+    goals = None if name == "instructions" else str(GOLDEN / "goals.json")
     with pytest.raises(UsageError, match=message) as caught:
-        open_shop(replace(replace(FILES, goals=str(GOLDEN / "goals.json")), **{name: str(path)}), COMPAT)
+        open_shop(replace(replace(FILES, goals=goals), **{name: str(path)}), COMPAT)
     assert "wrong.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["products", "attributes", "prices", "nouns", "goals", "rankings", "instructions"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "wrong.json is empty"),
+        ("name,price", "not a JSON file: it starts with 'name,price'"),
+        ("{oops", "not valid JSON at entry 1"),
+        ('{"a": {"b": ', "ends in the middle"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / "wrong.json"
+    path.write_text(text)
+    goals = None if name == "instructions" else str(GOLDEN / "goals.json")
+    with pytest.raises((RunError, UsageError), match=message) as caught:
+        open_shop(replace(replace(FILES, goals=goals), **{name: str(path)}), COMPAT)
+    assert "wrong.json" in str(caught.value)
+
+
+def test_prices_that_are_none_are_named_where_they_stand(tmp_path: Path) -> None:
+    asin = recorded_shop("human").products.asin(0)
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps({"note": "x", "product_prices": {asin: "1"}}))
+    with pytest.raises(UsageError, match=rf"prices.json .*{asin}' is '1'"):
+        open_shop(replace(FILES, prices=str(path)), COMPAT)
+    path.write_text(json.dumps({"note": "x", "product_prices": {asin: 1, "B0STRANGER": 2.5}}))
+    prices = open_shop(replace(FILES, prices=str(path)), COMPAT).prices
+    assert (prices[asin], prices["B0STRANGER"], len(prices)) == (1.0, 2.5, 1001)
+    assert dict(prices)[asin] == 1.0
+    with pytest.raises(KeyError):
+        prices["B0NOBODY"]
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GENGAP_CACHE", str(tmp_path / "file" / "below"))
+    with pytest.warns(RuntimeWarning, match="cannot be written; the shop is built in memory"):
+        shop = open_shop(replace(FILES, rankings=None), COMPAT)
+    assert len(shop.hits(("tea",)) or ()) == 50
+
+
+def test_unknown_products_are_answered_with_one_that_begins_alike() -> None:
+    products = recorded_shop("human").products
+    with pytest.raises(UsageError, match="Did you mean 'B052WP549M'"):
+        products.index("B052WP549")
+    for absent in ("", "\u20ac", "Z" * 40, "b052wp549m"):
+        assert absent not in products
+        with pytest.raises(UsageError, match="Unknown product"):
+            products.index(absent)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from envs.shop.entries import (
 from envs.shop.goals import HumanInstruction, SyntheticInstruction
 from envs.shop.load import ProductStream, load_catalogue
 from envs.shop.product import DUMMY_ATTRIBUTE, product_from_record
-from envs.shop.stream import stream_array, stream_object
+from envs.shop.stream import stream_array, stream_object, stream_rows, stream_table
 from tests.envs.shop.shop_files import entry, record, write
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "webshop"
@@ -53,6 +53,45 @@ def test_pieces_of_any_size_give_the_same_object(tmp_path: Path, content: dict[s
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("envs.shop.stream.PIECE_CHARACTERS", piece)
         assert list(stream_object(file)) == list(content.items())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.dictionaries(st.text(), JSON)), PIECES, st.booleans())
+def test_rows_are_the_same_in_every_form(tmp_path: Path, content: list[Any], piece: int, ascii_: bool) -> None:
+    texts = {
+        "array": json.dumps(content, ensure_ascii=ascii_),
+        "under": json.dumps({"before": {"rows": [1]}, "rows": content, "after": [{}]}, indent=1),
+    }
+    if content:
+        texts["lines"] = "\n".join(json.dumps(row, ensure_ascii=ascii_) for row in content)
+        texts["spread"] = "\n\n".join(json.dumps(row, indent=2) for row in content) + "\n "
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("envs.shop.stream.PIECE_CHARACTERS", piece)
+        for name, text in texts.items():
+            under = "rows" if name == "under" else "no such key"
+            assert list(stream_rows(write(tmp_path / "r.json", text), under)) == json.loads(texts["array"])
+
+
+def test_a_table_may_lie_under_a_key(tmp_path: Path) -> None:
+    file = write(tmp_path / "t.json", {"a": 1, "t": {"b": 2, "t": {"c": 3}}, "d": {"t": 4}})
+    expected = [(False, "a", 1), (True, "b", 2), (True, "t", {"c": 3}), (False, "d", {"t": 4})]
+    assert list(stream_table(file, "t")) == expected
+    assert list(stream_table(write(file, {"t": 3}), "t")) == [(False, "t", 3)]
+    with pytest.raises(RunError, match="text follows the end"):
+        list(stream_table(write(file, '{"t": {}} 3'), "t"))
+
+
+@pytest.mark.parametrize("piece", [3, 1 << 20])
+def test_lines_that_are_broken_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr("envs.shop.stream.PIECE_CHARACTERS", piece)
+    for text, message in (
+        ('{"a": 1}\n{"a": 2} {"a": 3}', "entry 2: a line break is missing before"),
+        ('{"a": 1}\n{"a": 2}\n{"a" 3, "x": "a text that is long enough"}', "entry 3: Expecting ':'"),
+        ('{"a": 1}\n{"a": 2', "ends in the middle, within or after entry 2"),
+        ('{"a": 1},\n{"a": 2}', "entry 1: a line break is missing before"),
+    ):
+        with pytest.raises(RunError, match=message):
+            list(stream_rows(write(tmp_path / "r.json", text)))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
@@ -237,7 +276,7 @@ def test_files_that_did_not_change_are_read_once(tmp_path: Path, monkeypatch: py
     cache = tmp_path / "cache"
     first = load_catalogue(file, attributes, cached=True, directory=cache)
     with monkeypatch.context() as patch:
-        patch.setattr("envs.shop.load.stream_array", None)
+        patch.setattr("envs.shop.load.stream_rows", None)
         patch.setattr("envs.shop.load.read_attributes", None)
         second = load_catalogue(file, attributes, cached=True, directory=cache)
     assert list(second.catalogue) == list(first.catalogue)
@@ -282,18 +321,23 @@ def test_broken_entries_name_file_product_and_key(tmp_path: Path, read: Any, con
 LOAD_AND_MEASURE = """
 import resource, sys
 from pathlib import Path
+from envs.shop.files import ShopFiles, open_shop
 from envs.shop.load import load_catalogue
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-small, large, cache = map(Path, sys.argv[1:])
-load_catalogue(small, cached=True, directory=cache)
+small, large, cache = map(Path, sys.argv[1:4])
+def products(file):
+    if sys.argv[4] == "shop":
+        return open_shop(ShopFiles(products=str(file)), with_goals=False).products
+    return load_catalogue(file, cached=True, directory=cache).catalogue
+products(small)
 before = peak()
-catalogue, report = load_catalogue(large, cached=True, directory=cache)
-print(peak() - before, len(catalogue))
+print(len(products(large)), peak() - before)
 """
 
 
-def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["catalogue", "shop"])
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, what: str) -> None:
     count = 3000
     with (tmp_path / "large.json").open("w") as file:
         for number in range(count):
@@ -303,8 +347,9 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     small = write(tmp_path / "small.json", [record(1)])
     size = (tmp_path / "large.json").stat().st_size
     command = [sys.executable, "-c", LOAD_AND_MEASURE, str(small), str(tmp_path / "large.json"), str(tmp_path / "c")]
+    command.append(what)
     out = subprocess.run(command, check=True, capture_output=True, text=True)
-    grown, products = map(int, out.stdout.split())
+    products, grown = map(int, out.stdout.split())
     assert size > 50_000_000
     assert products == count
     assert grown < 0.5 * size

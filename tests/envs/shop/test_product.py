@@ -9,7 +9,6 @@ import pytest
 from envs.errors import UsageError
 from envs.shop.product import (
     DUMMY_ATTRIBUTE,
-    load_products,
     parse_prices,
     product_from_loaded,
     product_from_record,
@@ -48,16 +47,6 @@ def test_every_recorded_product_is_loaded_equal_and_in_order() -> None:
         assert list(product.attributes) == row["Attributes"]
         assert product.image == row["MainImage"]
         assert product.title_nouns == tuple(content("nouns.json")[product.title])
-
-
-def test_what_is_dropped() -> None:
-    records = [
-        record(asin="nan"),
-        record(asin="B0ELEVEN001"),
-        record(asin="B000000002", name="first"),
-        record(asin="B000000002", name="second"),
-    ]
-    assert [(product.asin, product.title) for product in load_products(records, {})] == [("B000000002", "first")]
 
 
 def test_options_are_normalized_and_colliding_groups_keep_the_earlier_place() -> None:
@@ -127,7 +116,7 @@ def test_prices_and_tags(text: str | None, prices: tuple[float, ...], tag: str) 
 )
 def test_errors_name_product_and_key(changes: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
-        list(load_products([record(**changes)], {}))
+        product_from_record(record(**changes))
     assert all(word in str(caught.value) for word in words)
 
 
@@ -135,11 +124,6 @@ def test_errors_in_the_attribute_file_name_product_and_key() -> None:
     for entry in ("easy", {"attributes": "easy"}):
         with pytest.raises(UsageError, match=r"B000000001.*attribute"):
             product_from_record(record(), entry)  # type: ignore[arg-type]
-
-
-def test_a_record_that_is_no_object() -> None:
-    with pytest.raises(UsageError, match="'None'"):
-        list(load_products([None], {}))  # type: ignore[list-item]
 
 
 def test_inline_products_keep_the_character_joined_features() -> None:

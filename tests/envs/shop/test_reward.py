@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.errors import UsageError
+from envs.shop.files import ShopFiles, open_shop
 from envs.shop.goals import NO_CAP, Goal, goal_from_record
 from envs.shop.nouns import Nouns, heuristic_nouns, spacy_tagger
 from envs.shop.product import Product, product_from_loaded
@@ -262,6 +265,22 @@ def test_the_heuristic_keeps_most_types() -> None:
         found = type_parts(wanted, bought, heuristic_nouns(wanted.title), heuristic_nouns(bought.title))
         same += found.r_type == row["expected"]["r_type"]
     assert same / len(cases) > 0.9
+
+
+def test_nouns_can_be_tagged_by_spacy(tmp_path: Path) -> None:
+    """A pipeline of three rules: no trained model comes with the package."""
+    pipeline = pytest.importorskip("spacy").blank("en")
+    rules = pipeline.add_pipe("attribute_ruler")
+    rules.add([[{"LOWER": "tea"}], [{"LOWER": "bag"}]], {"POS": "NOUN"})
+    rules.add([[{"IS_TITLE": True}]], {"POS": "PROPN"})
+    rules.add([[{"LOWER": "quick"}]], {"POS": "ADJ"})
+    pipeline.to_disk(tmp_path / "model")
+    assert spacy_tagger(str(tmp_path / "model"))("Quick Assam tea, a tea bag") == ("Assam", "tea", "tea", "bag")
+    product = {"asin": "B1", "name": "Quick Assam tea", "category": "", "query": "", "product_category": ""}
+    product |= {"full_description": "", "small_description": ""}
+    (tmp_path / "products.json").write_text(json.dumps([product]))
+    files = ShopFiles(products=str(tmp_path / "products.json"), tagger=str(tmp_path / "model"))
+    assert open_shop(files, with_goals=False).nouns.of_title("Quick Assam tea") == ("Assam", "tea")
 
 
 def test_a_missing_tagger_is_named() -> None:

@@ -6,14 +6,19 @@ import math
 import pickle
 from collections import Counter
 from functools import cache
+from typing import Any
 
+import bm25s
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from envs.errors import RunError, UsageError
 from envs.shop.analysis import STOP_WORDS, Analyzer
+from envs.shop.index import K1, B, index_arrays
 from envs.shop.product import product_from_loaded
-from envs.shop.search import K1, TOP, B, Bm25Search, RecordedSearch, rankings_from_rows, search_document
+from envs.shop.search import TOP, Bm25Search, RecordedSearch, rankings_from_rows, search_document
 from tests.envs.shop.golden import content, products, rows
 
 QUERIES = rows("queries.jsonl.gz")
@@ -170,11 +175,11 @@ def test_documents_of_bare_products() -> None:
 
 def test_recorded_search() -> None:
     rankings = dict(rankings_from_rows(QUERIES))
-    search = RecordedSearch(rankings, positions(), fallback=built())
+    search = RecordedSearch(rankings, positions().get, fallback=built())
     for row in QUERIES[:50]:
         assert [products()[position].asin for position in search.search(row["query"])] == row["asins"]
     assert search.search("green tea pot of gold") == built().search("green tea pot of gold")
-    few = RecordedSearch({"tea": ["unknown", products()[7].asin]}, positions())
+    few = RecordedSearch({"tea": ["unknown", products()[7].asin]}, positions().get)
     assert few.search("tea") == (7,)
     with pytest.raises(UsageError, match="Did you mean 'tea'"):
         few.search("teas")
@@ -183,3 +188,40 @@ def test_recorded_search() -> None:
 def test_broken_ranking_rows() -> None:
     with pytest.raises(UsageError, match="Row 2"):
         list(rankings_from_rows([{"query": "a", "asins": []}, {"query": "b"}]))
+
+
+TEXTS = st.lists(st.text("bc ", max_size=8), min_size=1, max_size=40)  # so that few words stand in many texts
+
+
+@given(TEXTS, st.sampled_from((1, 2, 7, 1 << 20)))
+def test_the_index_is_that_of_the_library_to_the_last_bit(texts: list[str], block: int) -> None:
+    analyzer = Analyzer()
+    columns: dict[str, int] = {}
+    rows = [[columns.setdefault(term, len(columns)) for term in analyzer.terms(text)] for text in texts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("envs.shop.index.BLOCK_PAIRS", block)
+        if not columns:
+            with pytest.raises(UsageError, match="nothing to search"):
+                index_arrays(texts)
+            return
+        made = index_arrays(texts)
+    assert_same_index(made, rows, columns)
+
+
+def test_the_index_of_the_recorded_catalogue_is_that_of_the_library() -> None:
+    analyzer, columns, texts = Analyzer(), {}, [search_document(product) for product in products()]
+    rows = [[columns.setdefault(term, len(columns)) for term in analyzer.terms(text)] for text in texts]
+    assert_same_index(index_arrays(texts), rows, columns)
+
+
+def assert_same_index(made: dict[str, Any], rows: list[list[int]], columns: dict[str, int]) -> None:
+    model = bm25s.BM25(k1=K1, b=B, method="lucene", dtype="float64")
+    model.index((rows, columns), create_empty_token=False, show_progress=False)
+    assert bytes(made["terms"]).decode().split("\n") == list(columns)
+    assert made["num_documents"].tolist() == [len(rows)]
+    assert made["indptr"].tolist() == model.scores["indptr"].tolist()
+    for term in range(len(columns)):
+        part = slice(*made["indptr"][term : term + 2])
+        expected = dict(zip(model.scores["indices"][part].tolist(), model.scores["data"][part].tolist(), strict=True))
+        assert made["indices"][part].tolist() == sorted(expected)
+        assert made["data"][part].tolist() == [expected[document] for document in sorted(expected)]

@@ -90,6 +90,9 @@ def test_goals_are_drawn_by_the_rules() -> None:
     assert drawn(ShopTextEnv(small_shop(COMPAT))) == set(range(1, 23)), "the original never draws goal 0"
     env = open_text_env("shop/tiny")
     assert env.reset(seed=3)[1]["goal"] == env.reset(seed=3)[1]["goal"] != env.reset(seed=4)[1]["goal"]
+    shifted = open_text_env("shop/tiny", "compat").reset(seed=3)[1]["goal"]
+    assert shifted == env.reset(seed=3)[1]["goal"] + 1, "a world has the oddity too"
+    assert ShopTextEnv(small_shop(COMPAT)).reset(options={"goal": 0})[1]["goal"] == 0, "a named goal is no draw"
 
 
 def test_files_and_worlds_open_alike() -> None:

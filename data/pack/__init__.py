@@ -1,0 +1,1 @@
+"""Datasets as one compressed file."""
