@@ -45,7 +45,7 @@ BEST_OPTIONS: dict[str, dict[str, Any]] = {
     "bct": {"context": 10},
     "cql": {"alpha": 0.1, "temperature": 0.05},
     "dt": {"context": 10},
-    "iql": {"beta": 10.0},
+    "iql": {"beta": 10.0, "expectile": 0.9},
 }
 """For returns of about 1; temperatures and beta are in units of the reward."""
 
