@@ -27,7 +27,7 @@ class CollectConfig:
     env: str
     source: str
     """``"random"``, an expert such as ``"maze-search"`` or ``"archive-search"``, a policy that comes with the package
-    such as ``"ppo/coinrun"``, or a checkpoint's path."""
+    such as ``"ppo:coinrun"``, or a checkpoint's path."""
     options: dict[str, Option] = field(default_factory=dict)
     """Settings of the source, for example ``noise`` and ``relabel``; see `actors.sources.SourceSpec`."""
     mix: dict[str, float] = field(default_factory=dict)
@@ -105,7 +105,8 @@ def settings_of(config: CollectConfig) -> dict[str, Any]:
 
 def estimate_bytes(config: CollectConfig) -> int:
     """About how large the dataset will be, from the size of its observations."""
-    transitions = max(config.min_transitions, len(config.level_set) * _GUESSED_LENGTH)
+    one_round = len(config.level_set) * _GUESSED_LENGTH if config.whole_rounds else 0
+    transitions = max(config.min_transitions, one_round)
     return int(transitions * row_bytes(make_spec(config.env)))
 
 

@@ -57,7 +57,7 @@ def maze_levels() -> CollectConfig:
 
 def coinrun_ppo() -> CollectConfig:
     """Coinrun by the PPO policy that comes with the package, sampled actions."""
-    return CollectConfig(env="procgen/coinrun", source="ppo/coinrun", num_levels=200, min_transitions=100_000)
+    return CollectConfig(env="procgen/coinrun", source="ppo:coinrun", num_levels=200, min_transitions=100_000)
 
 
 def procgen_random() -> CollectConfig:

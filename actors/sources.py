@@ -26,9 +26,11 @@ Option = float | int | str | bool
 
 POLICY_LOADER = "trainers.checkpoint:load_policy"
 """Loads a trained policy from a path. Named, not imported: acting comes before training."""
+
+SHIPPED = "ppo:"
+"""Before the name of a trained policy that comes with the package, for example ``ppo:coinrun``."""
+
 SHIPPED_LOADER = "trainers.experts:load_expert"
-SHIPPED = "ppo/"
-"""Begins the names of the trained policies that come with the package, for example ``ppo/coinrun``."""
 
 _EXPERT_OPTIONS = ("noise", "relabel", "log_probs")
 _POLICY_OPTIONS = ("mode", "temperature", "log_probs", "loader")
@@ -40,8 +42,8 @@ class SourceSpec:
 
     env: str
     name: str
-    """``"random"``, a name in `EXPERTS` such as ``"maze-search"`` or ``"shop-expert"``, one in `PLANNERS`, a
-    policy that comes with the package such as ``"ppo/coinrun"``, or the path of a checkpoint."""
+    """``"random"``, a name in `EXPERTS` such as ``"maze-search"`` or ``"shop-expert"``, one in `PLANNERS`, a shipped
+    policy such as ``"ppo:coinrun"``, or the path of a checkpoint."""
     options: Mapping[str, Option] = field(default_factory=dict)
     """Experts: ``noise`` (probability of a random move, default 0), ``relabel`` (store the expert's action in place of
     the one taken). Planners: ``budget`` (simulator steps a level at most). Checkpoints: ``mode``, ``temperature``,
@@ -129,20 +131,20 @@ def load_policy(spec: SourceSpec) -> Policy:
     if spec.name in (*EXPERTS, *PLANNERS):
         return build_source(spec).policy
     if spec.name.startswith(SHIPPED):
-        policy = _loader(SHIPPED_LOADER)(spec.name.removeprefix(SHIPPED))
+        policy = _named_function(SHIPPED_LOADER)(spec.name.removeprefix(SHIPPED))
     else:
-        checkpoint = checkpoint_of(Path(spec.name))
-        policy = _loader(str(spec.options.get("loader", POLICY_LOADER)))(str(checkpoint))
+        load = _named_function(str(spec.options.get("loader", POLICY_LOADER)))
+        policy = load(str(checkpoint_of(Path(spec.name))))
     played = getattr(policy, "spec", None)
     if played is not None and played.name != spec.env and played.observation_columns != _columns(spec.env):
         raise UsageError(f"The policy {spec.name!r} was made for {played.name!r}; it cannot read {spec.env!r}.")
     return policy
 
 
-def _loader(name: str) -> Callable[[str], Policy]:
+def _named_function(name: str) -> Callable[[str], Policy]:
     module, _, function = name.partition(":")
-    load: Callable[[str], Policy] = getattr(importlib.import_module(module), function)
-    return load
+    loaded: Callable[[str], Policy] = getattr(importlib.import_module(module), function)
+    return loaded
 
 
 def checkpoint_of(path: Path) -> Path:

@@ -25,12 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Write an animation of one episode; the result is its record."""
     from actors.animation import write_animation
-    from actors.sources import EXPERTS, PLANNERS, SourceSpec, build_source, checkpoint_of, env_of
+    from actors.sources import EXPERTS, PLANNERS, SHIPPED, SourceSpec, build_source, checkpoint_of, env_of
 
     if args.fps <= 0 or args.scale < 1:
         raise UsageError(f"--fps is {args.fps} and --scale {args.scale}; both must be positive.")
     has_no_mode = args.run in (*EXPERTS, *PLANNERS)
-    named = has_no_mode or args.run == "random"
+    named = has_no_mode or args.run == "random" or args.run.startswith(SHIPPED)
     name = args.run if named else str(checkpoint_of(Path(args.run)))
     env = args.env or (None if named else env_of(Path(name)))
     if env is None:

@@ -63,8 +63,9 @@ class Progress:
         # The first results of many actors come late and all at once: a rate from them would be nonsense.
         known = done >= 0.02 * (self._total - before) and rate > 0
         left = f", {(self._total - self._done) / rate:.0f} s left" if known else ""
+        speed = f", {rate:,.1f}/s" if rate > 0 else ""
         tail = f" ({note})" if note else ""
-        return f"{self._label}: {self._done:,.0f} of {self._total:,.0f} {self._unit}, {rate:,.1f}/s{left}{tail}"
+        return f"{self._label}: {self._done:,.0f} of {self._total:,.0f} {self._unit}{speed}{left}{tail}"
 
     def __enter__(self) -> Progress:
         return self

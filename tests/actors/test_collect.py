@@ -180,12 +180,36 @@ def test_a_killed_driver_goes_on_where_it_was(tmp_path: Path) -> None:
     assert Dataset.open(tmp_path / "data").fingerprint == Dataset.open(tmp_path / "expected").fingerprint
 
 
+@pytest.mark.chaos
+@pytest.mark.procgen
+def test_a_full_disk_stops_a_collection_which_then_goes_on(tmp_path: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, 5_000_000))"
+    full = [sys.executable, "-c", limit + COLLECTOR, str(tmp_path / "data")]
+    stopped = subprocess.run(full, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert stopped.returncode == 1
+    assert "RunError: No space left while writing" in stopped.stderr
+    reached = int(stopped.stdout.split()[-1])
+    assert 200 < reached < 500, "12 kB a transition"
+    assert not (tmp_path / "data").exists()
+    for name in ("data", "expected"):
+        done = subprocess.run(
+            [sys.executable, "-c", COLLECTOR, str(tmp_path / name)],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert name == "expected" or int(done.stdout.split()[0]) > reached - 100, "it began anew"
+    assert Dataset.open(tmp_path / "data").fingerprint == Dataset.open(tmp_path / "expected").fingerprint
+
+
 def test_more_levels_than_transitions_can_visit(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, num_levels=5_000, min_transitions=600, whole_rounds=False)
     dataset = collect(config, tmp_path / "data")
     assert 600 <= len(dataset) < 600 + make_spec("grid/default").max_episode_steps
     assert dataset.num_episodes == len(dataset.levels)
     assert dataset.levels.max() > 2_500, "levels are not spread over the range"
+    assert estimate_bytes(config) < 2 * dataset.info.num_bytes
     fewer = collect(dataclasses.replace(config, num_levels=20), tmp_path / "fewer")
     assert len(fewer.levels) == 20
     assert Counter(fewer.episodes["level"].tolist()).most_common()[0][1] > 1

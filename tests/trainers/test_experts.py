@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actors.sources import SourceSpec, build_source
 from envs.errors import UsageError
 from envs.procgen_tables import GAMES
 from envs.registry import make_spec
@@ -134,3 +135,13 @@ def test_shipped_experts_load_and_say_where_they_come_from(name: str) -> None:
     returns, chance = provenance["returns"]["sampled"], provenance["returns_of_random_actions"]
     if provenance.get("chosen", {}).get("fraction", 1.0) >= 0.5:  # a weak one may be near chance
         assert returns["train"]["low"] > chance["train"]["high"]
+
+
+def test_shipped_policies_are_sources_by_name() -> None:
+    source = build_source(SourceSpec(env="procgen/coinrun", name="ppo:coinrun"))
+    assert source.name == read_provenance("coinrun")["policy_id"]
+    assert not source.privileged
+    with pytest.raises(UsageError, match=r"conirun.*Did you mean 'coinrun'"):
+        build_source(SourceSpec(env="procgen/coinrun", name="ppo:conirun"))
+    with pytest.raises(UsageError, match="was made for 'procgen/coinrun'"):
+        build_source(SourceSpec(env="grid/default", name="ppo:coinrun"))
