@@ -68,6 +68,7 @@ class PlayTask:
     num_envs: int
     """Slots per actor."""
     mode: ActionMode = "sampled"
+    temperature: float = 1.0
     policy: Policy | None = None
     """Plays in place of the source's policy."""
 
@@ -126,7 +127,8 @@ class Player:
         """Yields every job's episode as it ends."""
         if isinstance(self._task, RecordTask):
             return self._source.play_jobs(self._env, jobs, self._task.seed)
-        return play(self._env, self._policy, jobs, seed=self._task.seed, mode=self._task.mode)
+        task = self._task
+        return play(self._env, self._policy, jobs, seed=task.seed, mode=task.mode, temperature=task.temperature)
 
     def close(self) -> None:
         """Free the environment."""

@@ -37,6 +37,8 @@ class EvaluationOptions(TypedDict, total=False):
     """Needed for the test; issued for the name that stands in the table."""
     num_envs: int
     """Slots per process, default 64."""
+    temperature: float
+    """Divides the log-probabilities of sampled actions, default 1."""
     policy_name: str | None
     """Name in the table; None takes the policy's id, or "random"."""
     train_seed: int
@@ -106,7 +108,8 @@ def _evaluate_here(
         def play_all(env: str, mode: ActionMode, jobs: Sequence[Job]) -> Iterable[EpisodeResult]:
             if env not in made:
                 made[env] = stack.enter_context(contextlib.closing(make_vec(env, options.get("num_envs", 64))))
-            return play(made[env], policies[env], jobs, seed=options.get("seed", 0), mode=mode)
+            seed, temperature = options.get("seed", 0), options.get("temperature", 1.0)
+            return play(made[env], policies[env], jobs, seed=seed, mode=mode, temperature=temperature)
 
         return _evaluate(play_all, next(iter(policies.values())).policy_id, protocol, options)
 
@@ -137,6 +140,7 @@ def evaluate_on_pool(
             seed=options.get("seed", 0),
             num_envs=options.get("num_envs", 64),
             mode=mode,
+            temperature=options.get("temperature", 1.0),
             policy=given,
         )
         return pool.play_results(task, jobs)

@@ -229,8 +229,9 @@ class Dataset:
     def steps(self, name: str) -> npt.NDArray[Any]:
         """One number per transition [N]: ``actions``, ``rewards`` or ``behavior_logp``."""
         position = np.repeat(np.arange(self.num_episodes), self._view["length"])
-        within = np.arange(len(self)) - self._starts[position]
-        return self._steps(name, self._view["store"][position], self._view["first_step"][position] + within)
+        step: Indices = self._view["first_step"][position] + np.arange(len(self)) - self._starts[position]
+        store: Indices = self._view["store"][position]
+        return self._steps(name, store, step)
 
     def episode(self, position: int) -> Episode:
         """Copy one episode of the view out of the dataset, 0 <= position < num_episodes."""

@@ -176,7 +176,8 @@ class Mixture:
         turn = np.empty(len(key), dtype=np.int64)  # 0 for one episode of each level, 1 for a second one, ...
         turn[by_key] = rank_within(episodes["level"][by_key])
         keys = [key, turn] if order == "stratified" else [key, turn, -episodes["return"].astype(np.float64)]
-        return np.lexsort(keys)
+        sorted_by: npt.NDArray[np.int64] = np.lexsort(keys)
+        return sorted_by
 
     def _budgets(self, available: dict[str, int]) -> dict[str, int]:
         """Distinct transitions per source; what a source lacks of its share is given to the others."""

@@ -17,13 +17,12 @@ from data.files import check_disk_space, format_bytes
 from envs.console import say
 from envs.errors import UsageError
 from envs.registry import make_spec
-from envs.spec import EnvSpec
 from metrics.protocols import is_shift
 from search.config import SweepConfig
 from search.selection import find_rule
 from search.space import collected_levels, data_specs, trial_specs
 from trainers.algorithms import build_algorithm
-from trainers.batches import TensorBatch
+from trainers.batches import made_up_batch
 from trainers.distributed import WorkerContext
 from trainers.launch import preflight, torch_threads
 from trainers.learner import Learner
@@ -101,26 +100,13 @@ def estimate_training_s(config: SweepConfig, num_steps: int = 4) -> float:
     train = dataclasses.replace(experiment.train, num_workers=1, use_gpu=False)
     algorithm = build_algorithm(spec, experiment.algorithm, experiment.network, seed=0)
     learner = Learner(algorithm, train, WorkerContext())
-    batch = made_up_batch(spec, train.batch_size)
+    batch = made_up_batch(spec, train.batch_size, window=algorithm.window)
     with torch_threads(train.threads_per_worker):
         learner.step(batch)
         started_s = time.perf_counter()
         for _ in range(num_steps):
             learner.step(batch)
     return (time.perf_counter() - started_s) / num_steps * train.learner_steps
-
-
-def made_up_batch(spec: EnvSpec, size: int) -> TensorBatch:
-    """Zeros in every fixed column; good for timing only."""
-    columns = {
-        name: torch.zeros((size, *column.shape), dtype=getattr(torch, column.dtype))
-        for name, column in spec.observation_columns.items()
-    }
-    flags = torch.zeros(size, dtype=torch.bool)
-    actions = torch.zeros(size, dtype=torch.int64)
-    return TensorBatch(
-        observations=dict(columns), actions=actions, rewards=torch.zeros(size), terminated=flags, truncated=flags
-    )
 
 
 def machine() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -92,8 +93,8 @@ def to_tensors(batch: Batch) -> TensorBatch:
     )
 
 
-def made_up_batch(spec: EnvSpec, items: int, *, successors: bool = True, window: int = 1) -> TensorBatch:
-    """Zeros in every fixed column, for timing a step without data; ragged columns are not made up."""
+def made_up_batch(spec: EnvSpec, items: int, *, window: int = 1) -> TensorBatch:
+    """Zeros in every fixed column, for timing a step of any algorithm; ragged columns are not made up."""
     size = items * window
     columns: TensorObservations = {
         name: torch.zeros((size, *column.shape), dtype=getattr(torch, column.dtype))
@@ -101,16 +102,18 @@ def made_up_batch(spec: EnvSpec, items: int, *, successors: bool = True, window:
         if not column.ragged
     }
     flags, numbers = torch.zeros(size, dtype=torch.bool), torch.zeros(size, dtype=torch.int64)
+    uniform = torch.full((size, spec.num_actions), -math.log(spec.num_actions))
     return TensorBatch(
         observations=columns,
         actions=numbers,
         rewards=torch.zeros(size),
         terminated=flags,
         truncated=flags,
-        next_observations=dict(columns) if successors else None,
-        successor_known=~flags if successors else None,
+        next_observations=dict(columns),
+        successor_known=~flags,
         levels=numbers,
         timesteps=numbers,
+        behavior_log_probs=uniform,
         returns_to_go=torch.zeros(size),
         valid=~flags,
         window=window,

@@ -82,7 +82,7 @@ def _list_recipes() -> dict[str, Any]:
     fields = {}
     for recipes in tables:
         for name, recipe in recipes.items():
-            print(f"{name:<20} {(recipe.__doc__ or '').splitlines()[0]}")
+            print(f"{name:<26} {(recipe.__doc__ or '').splitlines()[0]}")
         fields[next(iter(recipes))] = field_names(next(iter(recipes.values()))())
         print("  fields: " + " ".join(fields[next(iter(recipes))]))
     return {"recipes": [*RECIPES, *ONLINE_RECIPES], "fields": fields}

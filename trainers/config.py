@@ -176,9 +176,17 @@ class EvaluationConfig:
     """For sampled actions; greedy always plays one."""
     modes: tuple[ActionMode, ...] = ("sampled",)
     """Action modes during training; the final evaluation plays both."""
+    temperature: float = 1.0
+    """Divides the log-probabilities of sampled actions; below 1 makes them surer."""
     num_envs: int = 64
     num_actors: int = 2
     """Evaluator actors of the final evaluation."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise UsageError(
+                f"evaluation.temperature is {self.temperature}; it must be positive (greedy takes the best action)."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

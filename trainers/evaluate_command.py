@@ -95,6 +95,8 @@ def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
             seed=run.seed,
             permit=permit,
             num_envs=run.evaluation.num_envs,
+            temperature=run.evaluation.temperature,
+            extra={"temperature": run.evaluation.temperature} if run.evaluation.temperature != 1 else None,
             policy_name=run.name,
             train_seed=run.seed,
             progress=progress.update,

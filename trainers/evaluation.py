@@ -69,6 +69,7 @@ class InlineEvaluation:
             roles=share.roles,
             seed=self._config.seed,
             num_envs=self._config.evaluation.num_envs,
+            temperature=self._config.evaluation.temperature,
             train_seed=self._config.seed,
         )
 

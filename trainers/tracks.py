@@ -45,7 +45,7 @@ BEST_OPTIONS: dict[str, dict[str, Any]] = {
     "bct": {"context": 10},
     "cql": {"alpha": 0.1, "temperature": 0.05},
     "dt": {"context": 10},
-    "iql": {"beta": 10.0},
+    "iql": {"beta": 10.0, "expectile": 0.9},
 }
 """For returns of about 1; temperatures and beta are in units of the reward."""
 
@@ -57,8 +57,11 @@ def best(experiment: ExperimentConfig, name: str) -> ExperimentConfig:
         experiment: Where, on what network and how long.
         name: An algorithm, or "percent-bc".
     """
+    items = experiment.train.batch_size
     train = dataclasses.replace(
         experiment.train,
+        # A window holds several transitions.
+        batch_size=max(1, items // 4) if name in ("bct", "dt") else items,
         final_learning_rate_fraction=0.1,
         max_grad_norm=10.0,
         average="ema",
@@ -91,9 +94,16 @@ def paper_images(experiment: ExperimentConfig, name: str) -> ExperimentConfig:
         batch_size=batch,
         learning_rate=5e-4,
         evaluate_every=epoch,
-        **({"weight_decay": 0.1, "second_moment_decay": 0.95, "max_grad_norm": 1.0} if sequence else {}),
-        **({"warmup_steps": 2, "final_learning_rate_fraction": 0.1} if sequence else {}),
     )
+    if sequence:
+        train = dataclasses.replace(
+            train,
+            weight_decay=0.1,
+            second_moment_decay=0.95,
+            max_grad_norm=1.0,
+            warmup_steps=2,
+            final_learning_rate_fraction=0.1,
+        )
     changed = dataclasses.replace(experiment, network=network, train=train)
     return _cloned_of_best(changed, name, 0.1, "all", PAPER_OPTIONS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -21,8 +22,9 @@ from metrics.history import read_history
 from metrics.protocol import Role
 from tests.trainers.helpers import final_parameters, grid_experiment, without_perf
 from trainers.checkpoint import load_policy
+from trainers.config import EvaluationConfig
 from trainers.distributed import WorkerContext
-from trainers.evaluation import protocol_of, share_of
+from trainers.evaluation import InlineEvaluation, protocol_of, share_of
 from trainers.launch import run_inline
 from trainers.loop import SCORE, DivergedError, TrainResult
 from trainers.torch_policy import TorchPolicy
@@ -177,8 +179,6 @@ def test_the_gradient_norm_is_clipped(grid_data: Path, tmp_path: Path) -> None:
 def test_wrong_use_is_refused_before_anything_runs(
     grid_data: Path, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
-    import dataclasses
-
     if "use_gpu" in changes and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     config = grid_experiment(grid_data)
@@ -187,6 +187,24 @@ def test_wrong_use_is_refused_before_anything_runs(
     with pytest.raises(UsageError, match=message):
         run_inline(grid_experiment(grid_data, **changes), tmp_path / "run", evaluate=constant)
     assert not (tmp_path / "run").exists()
+
+
+def test_sampled_actions_are_judged_at_the_temperature_asked_for(grid_data: Path, tmp_path: Path) -> None:
+    result = run_inline(grid_experiment(grid_data, learner_steps=30), tmp_path, evaluate=constant)
+    policy, data = load_policy(result.last), open_training_data(grid_experiment(grid_data))
+
+    def lengths(temperature: float, mode: str = "sampled") -> list[float]:
+        evaluation = EvaluationConfig(
+            num_train_levels=8, num_validation_levels=8, num_envs=4, modes=(mode,), temperature=temperature
+        )
+        config = dataclasses.replace(grid_experiment(grid_data), evaluation=evaluation)
+        metrics = InlineEvaluation(config, data.spec, data.levels, WorkerContext())(policy, 1)
+        return [metrics[f"eval/{role}/{name}"] for role in ("train", "validation") for name in ("length", "iqm")]
+
+    assert lengths(1e-4) == lengths(1.0, "greedy"), "almost no chance is left"
+    assert lengths(1.0) != lengths(1e-4)
+    with pytest.raises(UsageError, match="must be positive"):
+        EvaluationConfig(temperature=0.0)
 
 
 def test_a_directory_holds_one_experiment(grid_data: Path, tmp_path: Path) -> None:
@@ -198,8 +216,6 @@ def test_a_directory_holds_one_experiment(grid_data: Path, tmp_path: Path) -> No
 
 
 def test_the_budget_and_the_levels_are_exact(grid_data: Path) -> None:
-    import dataclasses
-
     config = grid_experiment(grid_data)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, num_levels=10, max_transitions=123))
     data = open_training_data(config)
@@ -208,8 +224,6 @@ def test_the_budget_and_the_levels_are_exact(grid_data: Path) -> None:
 
 
 def test_strata_are_mixed_by_their_weights(grid_data: Path) -> None:
-    import dataclasses
-
     def opened(**changes: Any) -> TrainingData:
         config = grid_experiment(grid_data)
         return open_training_data(dataclasses.replace(config, data=dataclasses.replace(config.data, **changes)))

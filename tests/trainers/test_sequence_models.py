@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from actors.policy import PolicyInput
-from actors.rollout import play
+from actors.rollout import RecordOptions, play
 from data.dataset import Dataset
 from envs.errors import RunError, UsageError
 from envs.registry import make_vec
@@ -170,11 +170,12 @@ def test_an_episode_does_not_depend_on_its_neighbors(name: str) -> None:
     assert played(model, many) == played(model, many[::-1])[::-1], "slots are used one after the other"
 
 
-def played(model: SequenceModel, jobs: list[tuple[int, int]]) -> list[tuple[float, int]]:
-    env = make_vec("grid/default", 4)
+def played(model: SequenceModel, jobs: list[tuple[int, int]]) -> list[tuple[list[int], list[float]]]:
+    """Actions and the log-probabilities that they had, of each job."""
+    env, record = make_vec("grid/default", 4), RecordOptions(source="model")
     results = {
-        (result.level, result.episode): (result.episode_return, result.length)
-        for result in play(env, SequencePolicy(model, GRID, "", precision="float32"), jobs, seed=0)
+        (episode.level, episode.episode): (episode.actions.tolist(), episode.behavior_logp.tolist())
+        for episode in play(env, SequencePolicy(model, GRID, "", precision="float32"), jobs, seed=0, record=record)
     }
     env.close()
     return [results[job] for job in jobs]

@@ -142,3 +142,14 @@ def test_pixels_are_read_as_configured(pixels: str, low: float, high: float) -> 
     image = torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 2, 1)
     found = scaled_pixels(image, torch.zeros(1), pixels).flatten().tolist()
     assert found == pytest.approx([low, high])
+
+
+@pytest.mark.parametrize("name", ["bc", "bcq", "cql", "dt", "iql"])
+def test_a_step_can_be_timed_without_data(name: str) -> None:
+    from tests.trainers.algorithms_helpers import GRID, SMALL, algorithm_config
+    from trainers.batches import made_up_batch
+
+    options = {"distillation": 1.0} if name == "bc" else {}
+    algorithm = build_algorithm(GRID, algorithm_config(name, **options), SMALL, seed=0)
+    losses = algorithm(made_up_batch(GRID, 4, window=algorithm.window))
+    assert torch.isfinite(losses["total"])

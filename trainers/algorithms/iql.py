@@ -70,6 +70,7 @@ class IQL(Algorithm):
     """
 
     needs_successors = True
+    first_levels: Tensor  # int64 [groups - 1], where the second and every later group begins
 
     def __init__(self, spec: EnvSpec, network: NetworkConfig, options: Mapping[str, Any]) -> None:
         super().__init__(spec, network, options)

@@ -6,7 +6,7 @@ import copy
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from envs.errors import UsageError
 
@@ -30,6 +30,8 @@ class TargetNetwork(nn.Module):
     Raises:
         UsageError: If the number that the update uses is out of range.
     """
+
+    steps: Tensor  # int64, taken so far
 
     def __init__(self, source: nn.Module, update: TargetUpdate, rate: float, period: int) -> None:
         super().__init__()

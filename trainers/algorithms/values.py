@@ -32,6 +32,8 @@ class Values(nn.Module):
         UsageError: For a number of bins below 1 or a spread that is not positive.
     """
 
+    bounds: Tensor  # float32 [2]
+
     def __init__(self, bins: int, fit: Fit, spread: float = 0.75) -> None:
         super().__init__()
         if bins < 1 or spread <= 0:

@@ -80,6 +80,9 @@ class SequenceModel(nn.Module):
         UsageError: If the environment has candidates or no image.
     """
 
+    return_scale: Tensor  # float32; what returns are divided by
+    target_return: Tensor  # float32; what is asked for when acting
+
     def __init__(self, spec: EnvSpec, encoder: nn.Module, config: SequenceConfig, conditioned: bool) -> None:
         super().__init__()
         if spec.candidate_column is not None or not isinstance(encoder, ImageEncoder):
@@ -99,7 +102,7 @@ class SequenceModel(nn.Module):
         self.return_to_go = nn.Linear(1, width) if conditioned else None
         self.apply(_initialize)
         nn.init.normal_(self.place, std=_STD)
-        # What returns are divided by, and the one asked for when acting; read from the data.
+        # Both are read from the data.
         self.register_buffer("return_scale", torch.ones(()))
         self.register_buffer("target_return", torch.ones(()))
 
