@@ -188,7 +188,11 @@ class ProcgenVectorEnv(LevelVectorEnv):
 
     def first_looks(self, levels: npt.NDArray[np.int64]) -> list[bytes]:
         """The first frames of whole levels; the player's view in coinrun or ninja shows too little of them."""
-        return [whole_level(self._game, self._mode, int(level)).tobytes() for level in levels]
+        # The camera on the whole level instead of the player.
+        maker = LevelMaker(self._game, self._mode, center_agent=False)
+        looks = [maker.first_frame(int(level)).tobytes() for level in levels]
+        maker.close()
+        return looks
 
     def close_extras(self, **kwargs: Any) -> None:
         """Free the engines."""

@@ -120,10 +120,11 @@ class LevelMaker:
     Args:
         game: One of the 16 games.
         mode: ``"easy"`` or ``"hard"``.
+        options: Of the engine.
     """
 
-    def __init__(self, game: str, mode: str) -> None:
-        self._engine = native_engine(game, mode, 1, start_level=0, num_levels=1)
+    def __init__(self, game: str, mode: str, **options: Any) -> None:
+        self._engine = native_engine(game, mode, 1, start_level=0, num_levels=1, **options)
         self._engine.observe()
         self._buffer = self._engine._ffi.new(f"char[{MAX_STATE_BYTES}]")
         state, start = self._read(), state_header_bytes(game)
@@ -131,13 +132,18 @@ class LevelMaker:
 
     def state(self, level: int) -> bytes:
         """The state at the beginning of a level, without the text of the generator that draws levels."""
+        self.first_frame(level)
+        return without_level_generator(self._read())
+
+    def first_frame(self, level: int) -> npt.NDArray[np.uint8]:
+        """The frame [64, 64, 3] at the beginning of a level."""
         # The first two integers after the options are the range that levels are drawn from.
         only = np.array([level, level + 1], dtype="<i4").tobytes()
         state = self._before + only + self._after
         self._engine.call_c_func("set_state", 0, state, len(state))
         self._engine.act(_FORCED_RESET)
-        self._engine.observe()
-        return without_level_generator(self._read())
+        frame: npt.NDArray[np.uint8] = self._engine.observe()[1]["rgb"][0]
+        return frame
 
     def close(self) -> None:
         """Free the engine."""

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from envs.errors import UsageError
-from envs.procgen import ProcgenVectorEnv, engine_class, initial_state, make_spec, spec_name, without_level_generator
+from envs.procgen import (
+    ProcgenVectorEnv,
+    engine_class,
+    initial_state,
+    make_spec,
+    spec_name,
+    whole_level,
+    without_level_generator,
+)
 from envs.procgen_tables import GAMES, NUM_LEVELS
 from envs.registry import make_vec
 from tests.envs.procgen_native import Clock, NativeEpisode, native, play_native
@@ -216,6 +224,15 @@ def test_states_are_kept_without_the_generator_of_levels(game: str, mode: str) -
 def test_a_state_of_unknown_layout_is_kept_whole() -> None:
     for state in (b"", bytes(50), bytes(range(256)) * 100):
         assert without_level_generator(state) == state
+
+
+@ALL_GAMES
+def test_whole_levels_look_the_same_whoever_makes_them(game: str, mode: str) -> None:
+    env = ProcgenVectorEnv(game, mode, 1)
+    levels = np.array([5, 2**31 - 2, 77, 5])
+    looks = env.first_looks(levels)
+    env.close()
+    assert looks == [whole_level(game, mode, int(level)).tobytes() for level in levels]
 
 
 def test_initial_states_do_not_depend_on_when_they_are_made() -> None:
