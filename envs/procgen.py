@@ -103,8 +103,7 @@ class ProcgenVectorEnv(LevelVectorEnv):
         super().__init__(make_spec(game, mode), num_envs)
         self._game, self._mode = game, mode
         self._engine = native_engine(game, mode, num_envs, num_threads=num_threads)
-        self._initial_states = LeastRecentlyUsed(self._make_state, cache_bytes, len)
-        self._maker: LevelMaker | None = None
+        self._initial_states = LeastRecentlyUsed(_InitialStates(game, mode).state, cache_bytes, len)
         self._frames: _Frames = self._engine.observe()[1]["rgb"]
         self._frames_are_stale = False
         self._copies = True
@@ -127,10 +126,6 @@ class ProcgenVectorEnv(LevelVectorEnv):
             self._frames[slots] = self._engine._ob["rgb"][slots]
         else:
             self._frames_are_stale = True
-
-    def _make_state(self, level: int) -> bytes:
-        self._maker = self._maker or LevelMaker(self._game, self._mode)
-        return PlannerState(self._maker.state(level)).packed()
 
     def _advance(self, actions: Actions, active: Mask) -> Transition:
         self._refresh_frames()
@@ -195,7 +190,18 @@ class ProcgenVectorEnv(LevelVectorEnv):
         return looks
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Free the engines."""
+        """Free the engine."""
         self._engine.close()
-        if self._maker is not None:
-            self._maker.close()
+
+
+class _InitialStates:
+    """Makes the states that an environment starts its levels from; its engine is built when it is first needed."""
+
+    def __init__(self, game: str, mode: str) -> None:
+        self._names = (game, mode)
+        self._maker: LevelMaker | None = None
+
+    def state(self, level: int) -> bytes:
+        """The state at the beginning of a level, without the texts that no step reads."""
+        self._maker = self._maker or LevelMaker(*self._names)
+        return PlannerState(self._maker.state(level)).packed()

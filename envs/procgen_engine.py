@@ -28,12 +28,16 @@ def native_engine(game: str, mode: str, num: int, **options: Any) -> Any:
     Raises:
         UsageError: Where Procgen cannot run on this machine.
     """
-    return engine_class()(
+    engine = engine_class()(
         num=num,
         env_name=game,
         distribution_mode=mode,
         **{"num_threads": 0, "rand_seed": 0, **options},
     )
+    # Looked up for the first time, a native function needs a lock. The garbage collector may free a forgotten engine
+    # while this thread holds it, and would wait for ever.
+    _ = engine._c_lib.libenv_close
+    return engine
 
 
 def engine_class() -> Any:
