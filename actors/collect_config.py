@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,8 @@ class CollectConfig:
             )
         if self.num_actors < 0 or self.num_envs < 1:
             raise UsageError(f"num_actors is {self.num_actors} and num_envs {self.num_envs}; they start at 0 and at 1.")
-        if any(share < 0 for share in self.mix.values()) or sum(self.mix.values()) > 1:
+        shares = list(self.mix.values())
+        if not all(isinstance(share, Real) and 0 <= share <= 1 for share in shares) or sum(shares) > 1:
             raise UsageError(f"mix is {self.mix}; shares lie in [0, 1] and leave the rest to {self.source!r}.")
         if self.return_fraction is not None and not (0 < self.return_fraction <= 1 and len(self.mix) == 1):
             raise UsageError(

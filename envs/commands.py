@@ -16,13 +16,13 @@ from envs.audit import audit_levels
 from envs.bench import bench
 from envs.console import Progress
 from envs.errors import UsageError, unknown_name
+from envs.level_text import parse_levels
 from envs.registry import env_names, find_shift, make_spec, shift_names
 from envs.replay import replay
 from envs.shifts import ROLE_RANGES
 from envs.shop import door
-from envs.spec import EnvSpec, LevelSet
+from envs.spec import EnvSpec
 
-MAX_AUDITED_LEVELS = 1_000_000
 SHOP = "shop"
 """The environment that `replay` and `reward` serve as JSON lines."""
 
@@ -106,7 +106,7 @@ def run_bench(args: argparse.Namespace) -> dict[str, Any]:
 
 def _add_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="environment, for example procgen/coinrun")
-    parser.add_argument("--levels", default="0:1000", metavar="A:B", help="levels A to B-1 (default 0:1000)")
+    parser.add_argument("--levels", default="0:1000", metavar="A:B", help="levels A to B-1, or a list (default 0:1000)")
     parser.add_argument("--against", metavar="A:B", help="say which of them this range holds already, e.g. 0:200")
 
 
@@ -124,22 +124,6 @@ def run_audit(args: argparse.Namespace) -> dict[str, Any]:
         share = len(audit.seen_before) / audit.num_levels
         print(f"  {len(audit.seen_before)} ({share:.1%}) occur in {args.against} already")
     return {"env": args.name, **audit._asdict()}
-
-
-def parse_levels(env: str, text: str) -> LevelSet:
-    """``"0:200"`` as the levels 0 to 199.
-
-    Raises:
-        UsageError: If it is not two numbers, or the range is empty, too long or reaches beyond the universe.
-    """
-    start, colon, stop = text.partition(":")
-    if not (colon and start.isdecimal() and stop.isdecimal()):
-        raise UsageError(f"{text!r} is not a range of levels; write START:STOP, for example 0:200 for 0 to 199.")
-    if int(stop) - int(start) > MAX_AUDITED_LEVELS:
-        raise UsageError(f"The range {text} is too long; at most {MAX_AUDITED_LEVELS:,} levels are audited at once.")
-    levels = LevelSet.range(env, int(start), int(stop))
-    make_spec(env).check_levels(levels)
-    return levels
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ import pytest
 from envs.audit import audit_levels, level_hashes, summarize
 from envs.commands import add_arguments, read_actions, run
 from envs.errors import UsageError
+from envs.level_text import parse_levels
 from envs.procgen import whole_level
 from envs.replay import replay
 from envs.spec import LevelSet
@@ -121,6 +122,12 @@ def test_a_file_without_actions_is_refused(tmp_path: Path) -> None:
             read_actions(str(tmp_path / "actions.json"))
 
 
+def test_levels_are_written_as_a_range_or_a_list() -> None:
+    assert parse_levels("grid/default", "3:6") == LevelSet.of("grid/default", [3, 4, 5])
+    assert parse_levels("grid/default", "7, 1,2") == LevelSet.of("grid/default", [7, 1, 2])
+    assert parse_levels("grid/default", "5").levels == (5,)
+
+
 def test_reward_normalizes_with_every_table(capsys: pytest.CaptureFixture[str]) -> None:
     result = envs("reward", "procgen/jumper", "10", "3")
     assert result["normalized"]["official"] == [1, 0]
@@ -128,7 +135,23 @@ def test_reward_normalizes_with_every_table(capsys: pytest.CaptureFixture[str]) 
     assert "official" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["5", "a:b", "3:3", "0:9999999999", "9999999998:9999999999", "-1:4"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "5:",
+        "5-9",
+        "1,1",
+        "[1,2]",
+        "9999999999",
+        "9" * 5000,
+        "a:b",
+        "3:3",
+        "0:9999999999",
+        "9999999998:9999999999",
+        "-1:4",
+    ],
+)
 def test_wrong_level_ranges_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"(?i)level"):
         envs("audit", "grid/default", f"--levels={text}")
