@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-envs", type=int, default=64, metavar="B", help="slots stepped together (default 64)")
     parser.add_argument("--steps", type=int, default=500, metavar="T", help="steps of every slot (default 500)")
     parser.add_argument("--num-levels", type=int, default=200, metavar="L", help="levels played (default 200)")
-    parser.add_argument("--num-threads", type=int, default=0, help="threads of the Procgen engine (default 0)")
+    parser.add_argument("--num-threads", type=int, metavar="N", help="threads of the Procgen engine (default 0)")
 
 
 def run_bench(args: argparse.Namespace) -> dict[str, Any]:
@@ -94,7 +95,9 @@ def run_bench(args: argparse.Namespace) -> dict[str, Any]:
     for option in ("num_envs", "steps", "num_levels"):
         if getattr(args, option) < 1:
             raise UsageError(f"--{option.replace('_', '-')} is {getattr(args, option)}; allowed: 1 or more.")
-    result = bench(args.name, args.num_envs, args.steps, args.num_levels, args.num_threads)
+    if args.num_threads is not None and not args.name.startswith("procgen/"):
+        raise UsageError(f"--num-threads is for the Procgen engine; {args.name!r} has none, so leave it out.")
+    result = bench(args.name, args.num_envs, args.steps, args.num_levels, args.num_threads or 0)
     print(f"{args.name}, {args.num_envs} slots, random actions, {result['num_episodes']} episodes:")
     print(f"  levels seen before  {result['warm_steps_per_s']:>10,.0f} steps/s")
     print(f"  levels seen first   {result['cold_steps_per_s']:>10,.0f} steps/s")
@@ -143,6 +146,8 @@ def run_replay(args: argparse.Namespace) -> dict[str, Any]:
     if args.level is None or (args.actions is None and args.random is None):
         raise UsageError(f"{args.name} needs a level, and --actions LIST or --random SEED; only {SHOP} is played live.")
     if args.actions is None:
+        if args.random < 0:
+            raise UsageError(f"--random is {args.random}; a seed is 0 or more.")
         rng = np.random.default_rng(args.random)
         actions = rng.integers(0, spec.num_actions, spec.max_episode_steps, dtype=np.int32)
     else:
@@ -154,11 +159,11 @@ def run_replay(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def read_actions(text: str) -> npt.NDArray[np.int32]:
-    """Actions [T] from ``"1,2,3"`` or the name of a ``.json`` or ``.npy`` file.
+def read_actions(text: str) -> npt.NDArray[Any]:
+    """Actions [T], of any integer type, from ``"1,2,3"`` or the name of a ``.json`` or ``.npy`` file.
 
     Raises:
-        UsageError: If they are not a non-empty list of whole numbers.
+        UsageError: If they are not a non-empty list of whole numbers, or the file cannot be read.
     """
     values: npt.NDArray[Any]
     try:
@@ -168,12 +173,16 @@ def read_actions(text: str) -> npt.NDArray[np.int32]:
             values = np.array(json.loads(Path(text).read_text()))
         else:
             values = np.array([int(word) for word in text.split(",")])
-    except ValueError as error:
+    except OSError as error:
+        why = error.strerror or "damaged"
+        raise UsageError(
+            f"--actions {text}: {why}; name a .json or .npy file, or write numbers with commas."
+        ) from error
+    except (ValueError, EOFError) as error:
         raise UsageError(f"{text!r} holds no actions ({error}); write numbers with commas, or name a file.") from error
     if values.ndim != 1 or len(values) == 0 or not np.issubdtype(values.dtype, np.integer):
         raise UsageError(f"{text!r} holds {values.dtype} {values.shape}; actions are a non-empty list of integers.")
-    checked: npt.NDArray[np.int32] = values.astype(np.int32)
-    return checked
+    return values
 
 
 def _add_reward(parser: argparse.ArgumentParser) -> None:
@@ -187,6 +196,9 @@ def run_reward(args: argparse.Namespace) -> dict[str, Any]:
     if args.name == SHOP:
         return door.run_reward(args)
     spec = make_spec(args.name)
+    for value in args.returns:
+        if not math.isfinite(value):
+            raise UsageError(f"A return is {value}; give finite numbers.")
     normalized = {table: spec.normalize(args.returns, table).tolist() for table in spec.return_bounds}
     for table, (low, high) in spec.return_bounds.items():
         values = "".join(

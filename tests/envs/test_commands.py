@@ -128,6 +128,35 @@ def test_levels_are_written_as_a_range_or_a_list() -> None:
     assert parse_levels("grid/default", "5").levels == (5,)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("replay", "grid/default", "5", "--random", "-1"), "--random is -1"),
+        (("replay", "grid/default", "5", "--actions", "4294967297"), "received 4294967297"),
+        (("replay", "grid/default", "5", "--actions", "1,99999999999999999999"), "integers"),
+        (("replay", "grid/default", "5", "--actions", "no.json"), "no.json: No such file"),
+        (("replay", "grid/default", "5", "--actions", "no.npy"), "no.npy: No such file"),
+        (("replay", "grid/default", "-5", "--actions", "1"), "level -5"),
+        (("replay", "grid/default", "99999999999999999999", "--actions", "1"), "does not exist"),
+        (("reward", "procgen/jumper", "nan"), "return is nan"),
+        (("reward", "procgen/jumper", "1", "inf"), "return is inf"),
+        (("bench", "grid/default", "--num-threads", "2"), "--num-threads is for the Procgen engine"),
+        (("bench", "procgen/maze", "--num-threads", "-1"), "num_threads is -1"),
+    ],
+)
+def test_wrong_use_is_answered(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match=message):
+        envs(*words)
+    assert capsys.readouterr().out == ""
+
+
+def test_empty_and_damaged_files_are_refused(tmp_path: Path) -> None:
+    for name, content in (("a.npy", b""), ("b.npy", b"nonsense"), ("c.json", b""), ("d.json", bytes([255, 254]))):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UsageError, match="actions"):
+            read_actions(str(tmp_path / name))
+
+
 def test_reward_normalizes_with_every_table(capsys: pytest.CaptureFixture[str]) -> None:
     result = envs("reward", "procgen/jumper", "10", "3")
     assert result["normalized"]["official"] == [1, 0]
