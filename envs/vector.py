@@ -211,7 +211,7 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
             )
 
 
-def check_num_envs(name: str, num_envs: object) -> None:
+def check_num_envs(name: str, num_envs: Any) -> None:
     """Refuse a number of slots that no environment can have.
 
     Raises:

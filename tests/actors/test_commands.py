@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 import gengap
+from actors.collect_config import CollectConfig
 from data.dataset import Dataset
+from envs.errors import UsageError
 
 
 def run(*words: str) -> int:
@@ -43,6 +46,12 @@ def test_levels_can_be_named(text: str, levels: list[int], tmp_path: Path) -> No
     words = ["collect", "grid-expert", text, "min_transitions=1", "num_actors=0", "--out", str(tmp_path / "data")]
     assert run(*words) == 0
     assert sorted(Dataset.open(tmp_path / "data").levels) == sorted(levels)
+
+
+@pytest.mark.parametrize("share", [float("nan"), "x", None, -0.1, 1.1])
+def test_a_share_is_a_number_from_0_to_1(share: Any) -> None:
+    with pytest.raises(UsageError, match="shares lie in"):
+        CollectConfig(env="grid/default", source="grid-expert", mix={"random": share})
 
 
 def test_a_series_writes_one_dataset_per_value_and_keeps_what_is_there(
