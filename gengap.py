@@ -60,6 +60,9 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'gengap' has no attribute {name!r}; it offers {', '.join(API)}.")
 
 
+EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted (Ctrl-C or SIGTERM)."
+
+
 class Command(NamedTuple):
     """Where a command lives: a module with ``add<suffix>_arguments(parser)`` and ``run<suffix>(args) -> dict``."""
 
@@ -84,7 +87,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run one command; the exit code is 0, 1 (failed) or 2 (wrong use)."""
+    """Run one command; `EXIT_CODES` says how it ends."""
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in words if not word.startswith("-")), None)
     if chosen is not None and chosen not in COMMANDS:
@@ -107,7 +110,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     """The parser; only the chosen command's module is imported, so ``--help`` stays instant."""
     parser = argparse.ArgumentParser(
-        prog="gengap", description="Find which training data makes an agent work on levels it has never seen."
+        prog="gengap",
+        description="Find which training data makes an agent work on levels it has never seen.",
+        epilog=EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=f"gengap {_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from actors.archive_search import ArchiveSearch, Plan, least_budget
 from actors.policy import PolicyInput
 from actors.rollout import Job, RecordOptions, play
-from actors.sources import Option, Source, SourceSpec
+from actors.sources import Option, Source, SourceSpec, flag_option
 from data.episode import Episode
 from envs.errors import RunError, UsageError, unknown_name
 from envs.procgen import MODES, spec_name
@@ -160,7 +160,7 @@ def planned_source(spec: SourceSpec) -> PlannedSource:
     """
     planner = Planner(spec.env, _budget(spec.options))
     policy = PlanPolicy(planner)
-    record = RecordOptions(source=policy.policy_id, log_probs=bool(spec.options.get("log_probs", False)))
+    record = RecordOptions(source=policy.policy_id, log_probs=flag_option(spec, "log_probs"))
     return PlannedSource(env=spec.env, policy=policy, record=record, planner=planner)
 
 
@@ -175,6 +175,6 @@ def _budget(options: Mapping[str, Option]) -> int:
         if name not in _OPTIONS:
             raise unknown_name(f"option of source {NAME!r}", name, _OPTIONS)
     budget = options.get("budget", DEFAULT_BUDGET)
-    if isinstance(budget, bool) or not isinstance(budget, int | float) or budget != int(budget):
+    if isinstance(budget, bool) or not isinstance(budget, int | float) or budget % 1 != 0:
         raise UsageError(f"budget is {budget!r}; it is a whole number of engine steps, for example 60000.")
     return int(budget)

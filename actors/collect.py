@@ -48,10 +48,15 @@ def collect(
         address: Ray cluster to join where Ray is not running here yet; None starts a local one.
 
     Raises:
-        UsageError: For an unknown environment, source, option or level, if `out` exists, or if a collection with other
-            settings was interrupted there.
+        UsageError: For an unknown environment, source, option or level, if `out` exists, if a collection with other
+            settings was interrupted there, or for an address although nothing is played by actors.
         RunError: If the disk is too small or full, or actors keep dying. The same call goes on with what was committed.
     """
+    if config.num_actors == 0 and address is not None:
+        raise UsageError(
+            f"The cluster {address!r} was named with num_actors=0, which plays in this process; "
+            "set num_actors to at least 1, or leave out --address."
+        )
     spec = make_spec(config.env)
     spec.check_levels(config.level_set)
     sources = [build_source(part.source) for part in config.parts]  # wrong use is found here, not in a worker

@@ -65,7 +65,8 @@ class CollectConfig:
             )
         if self.num_actors < 0 or self.num_envs < 1:
             raise UsageError(f"num_actors is {self.num_actors} and num_envs {self.num_envs}; they start at 0 and at 1.")
-        if any(share < 0 for share in self.mix.values()) or sum(self.mix.values()) > 1:
+        shares = list(self.mix.values())
+        if not all(map(_is_share, shares)) or sum(shares) > 1:
             raise UsageError(f"mix is {self.mix}; shares lie in [0, 1] and leave the rest to {self.source!r}.")
         if self.return_fraction is not None and not (0 < self.return_fraction <= 1 and len(self.mix) == 1):
             raise UsageError(
@@ -92,6 +93,10 @@ class CollectConfig:
         """Every source with its share, the first one with what the others leave."""
         others = [Part(parse_source(self.env, name), share) for name, share in self.mix.items()]
         return [Part(self.source_spec, 1 - sum(part.share for part in others)), *others]
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def settings_of(config: CollectConfig) -> dict[str, Any]:

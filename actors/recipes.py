@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from actors.collect import CollectConfig
-from envs.overrides import build_recipe
+from envs.level_text import parse_levels
+from envs.overrides import build_recipe, parse_overrides
 
 
 def grid_expert() -> CollectConfig:
@@ -131,7 +132,14 @@ RECIPES: dict[str, Callable[[], CollectConfig]] = {
 def build_collection(recipe: str, overrides: Sequence[str] = ()) -> CollectConfig:
     """The recipe's config with ``FIELD=VALUE`` overrides applied.
 
+    Args:
+        recipe: Its name.
+        overrides: As typed by a user; ``levels`` is written as a range 0:200 or as a list 1,2,7.
+
     Raises:
         UsageError: For an unknown recipe or field, answered with the closest match.
     """
-    return build_recipe("collection", RECIPES, recipe, overrides)
+    words = parse_overrides(overrides)
+    levels = words.pop("levels", "none")
+    config = build_recipe("collection", RECIPES, recipe, [f"{name}={text}" for name, text in words.items()])
+    return config if levels == "none" else dataclasses.replace(config, levels=parse_levels(config.env, levels))

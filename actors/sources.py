@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +21,7 @@ from envs.errors import UsageError, unknown_name
 from envs.overrides import read_literal
 from envs.registry import make_spec, make_vec
 from envs.vector import LevelVectorEnv
-from metrics.protocol import ActionMode
+from metrics.protocol import ACTION_MODES, ActionMode
 
 Option = float | int | str | bool
 
@@ -31,6 +32,8 @@ SHIPPED = "ppo:"
 """Before the name of a trained policy that comes with the package, for example ``ppo:coinrun``."""
 
 SHIPPED_LOADER = "trainers.experts:load_expert"
+SHIPPED_NAMES = "trainers.experts:read_provenance"
+"""Refuses a name that is none of theirs."""
 
 _EXPERT_OPTIONS = ("noise", "relabel", "log_probs")
 _POLICY_OPTIONS = ("mode", "temperature", "log_probs", "loader")
@@ -111,12 +114,18 @@ def build_source(spec: SourceSpec) -> Source:
         return PLANNERS[spec.name](spec)
     if spec.name in EXPERTS:
         return _expert_source(spec)
+    _check_name(spec)
     _check_options(spec, _POLICY_OPTIONS)
     mode: Any = spec.options.get("mode", "sampled")
-    temperature = float(spec.options.get("temperature", 1.0))
+    if mode not in ACTION_MODES:
+        raise unknown_name("action mode", str(mode), ACTION_MODES)
+    temperature = number_option(spec, "temperature", 1.0)
+    if not 0 < temperature < math.inf:
+        raise UsageError(f"Option 'temperature' of source {spec.name!r} is {temperature:g}; it must be positive.")
+    log_probs = flag_option(spec, "log_probs")
     policy = load_policy(spec)
     suffix = ("-greedy" if mode == "greedy" else "") + (f"-t{temperature:g}" if temperature != 1 else "")
-    record = RecordOptions(source=policy.policy_id + suffix, log_probs=bool(spec.options.get("log_probs", False)))
+    record = RecordOptions(source=policy.policy_id + suffix, log_probs=log_probs)
     return Source(env=spec.env, policy=policy, record=record, mode=mode, temperature=temperature)
 
 
@@ -173,11 +182,11 @@ def _columns(env: str) -> Mapping[str, Any]:
 
 def _expert_source(spec: SourceSpec) -> Source:
     _check_options(spec, _EXPERT_OPTIONS)
-    relabel = bool(spec.options.get("relabel", False))
-    policy = ExpertPolicy(EXPERTS[spec.name](spec.env), spec.name, float(spec.options.get("noise", 0.0)))
+    relabel = flag_option(spec, "relabel")
+    policy = ExpertPolicy(EXPERTS[spec.name](spec.env), spec.name, number_option(spec, "noise", 0.0))
     record = RecordOptions(
         source=policy.policy_id + ("-relabeled" if relabel else ""),
-        log_probs=bool(spec.options.get("log_probs", False)),
+        log_probs=flag_option(spec, "log_probs"),
         labeler=policy.labeler() if relabel else None,
     )
     return Source(env=spec.env, policy=policy, record=record)
@@ -187,6 +196,40 @@ def _check_options(spec: SourceSpec, allowed: tuple[str, ...]) -> None:
     for name in spec.options:
         if name not in allowed:
             raise unknown_name(f"option of source {spec.name!r}", name, allowed)
+
+
+def _check_name(spec: SourceSpec) -> None:
+    """An unknown source is answered as such, not by an option that it was given for another one."""
+    if spec.name.startswith(SHIPPED):
+        _named_function(SHIPPED_NAMES)(spec.name.removeprefix(SHIPPED))
+    elif spec.name != "random":
+        checkpoint_of(Path(spec.name))
+
+
+def number_option(spec: SourceSpec, name: str, default: float) -> float:
+    """An option that is a number.
+
+    Raises:
+        UsageError: If it is anything else.
+    """
+    value = spec.options.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(
+            f"Option {name!r} of source {spec.name!r} is {value!r}; it is a number, for example {default}."
+        )
+    return float(value)
+
+
+def flag_option(spec: SourceSpec, name: str) -> bool:
+    """An option that is on or off, by default off.
+
+    Raises:
+        UsageError: If it is anything else.
+    """
+    value = spec.options.get(name, False)
+    if not isinstance(value, bool | int) or value not in (0, 1):
+        raise UsageError(f"Option {name!r} of source {spec.name!r} is {value!r}; it is true or false.")
+    return bool(value)
 
 
 def _archive_search(spec: SourceSpec) -> Source:

@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from envs.errors import RunError
+from envs.errors import RunError, UsageError
 from envs.files import disk_errors, format_bytes, free_bytes, sync_directory
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "disk_errors",
     "format_bytes",
     "free_bytes",
+    "make_directory",
     "rename_directory",
     "sync_directory",
 ]
@@ -36,6 +37,23 @@ def check_disk_space(path: Path, needed_bytes: int) -> None:
             f"{path} needs about {format_bytes(needed_bytes)}, but only {format_bytes(free)} are free on its disk. "
             "Free some space, ask for less data, or choose another place with --out."
         )
+
+
+def make_directory(path: Path) -> None:
+    """Make the directory that a user named, with its parents, unless it is there.
+
+    Raises:
+        UsageError: If there can be none of that name.
+        RunError: If the disk is full or fails.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{path} cannot be a directory: a file is in the way. Choose another --out.") from None
+    except (FileNotFoundError, PermissionError) as error:
+        raise UsageError(f"{path} cannot be made ({error.strerror}). Choose another --out.") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be made ({error.strerror or error}).") from error
 
 
 def atomic_write_bytes(path: Path, content: bytes) -> None:

@@ -22,7 +22,7 @@ def bench(name: str, num_envs: int, steps: int, num_levels: int, num_threads: in
         num_envs: Slots B.
         steps: Steps of every slot and pass.
         num_levels: Episodes run on the levels 0 .. num_levels - 1, in turn.
-        num_threads: Threads of the Procgen engine.
+        num_threads: Threads of the Procgen engine; other environments have none.
 
     Returns:
         ``cold_steps_per_s``, ``warm_steps_per_s``, ``num_episodes`` and, for Procgen, ``native_steps_per_s``; a step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from envs.audit import audit_levels
 from envs.bench import bench
 from envs.console import Progress
 from envs.errors import UsageError, unknown_name
+from envs.level_text import parse_levels
 from envs.registry import env_names, find_shift, make_spec, shift_names
 from envs.replay import replay
 from envs.shifts import ROLE_RANGES
 from envs.shop import door
-from envs.spec import EnvSpec, LevelSet
+from envs.spec import EnvSpec
 
-MAX_AUDITED_LEVELS = 1_000_000
 SHOP = "shop"
 """The environment that `replay` and `reward` serve as JSON lines."""
 
@@ -86,7 +87,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-envs", type=int, default=64, metavar="B", help="slots stepped together (default 64)")
     parser.add_argument("--steps", type=int, default=500, metavar="T", help="steps of every slot (default 500)")
     parser.add_argument("--num-levels", type=int, default=200, metavar="L", help="levels played (default 200)")
-    parser.add_argument("--num-threads", type=int, default=0, help="threads of the Procgen engine (default 0)")
+    parser.add_argument("--num-threads", type=int, metavar="N", help="threads of the Procgen engine (default 0)")
 
 
 def run_bench(args: argparse.Namespace) -> dict[str, Any]:
@@ -94,7 +95,9 @@ def run_bench(args: argparse.Namespace) -> dict[str, Any]:
     for option in ("num_envs", "steps", "num_levels"):
         if getattr(args, option) < 1:
             raise UsageError(f"--{option.replace('_', '-')} is {getattr(args, option)}; allowed: 1 or more.")
-    result = bench(args.name, args.num_envs, args.steps, args.num_levels, args.num_threads)
+    if args.num_threads is not None and not args.name.startswith("procgen/"):
+        raise UsageError(f"--num-threads is for the Procgen engine; {args.name!r} has none, so leave it out.")
+    result = bench(args.name, args.num_envs, args.steps, args.num_levels, args.num_threads or 0)
     print(f"{args.name}, {args.num_envs} slots, random actions, {result['num_episodes']} episodes:")
     print(f"  levels seen before  {result['warm_steps_per_s']:>10,.0f} steps/s")
     print(f"  levels seen first   {result['cold_steps_per_s']:>10,.0f} steps/s")
@@ -106,7 +109,7 @@ def run_bench(args: argparse.Namespace) -> dict[str, Any]:
 
 def _add_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="environment, for example procgen/coinrun")
-    parser.add_argument("--levels", default="0:1000", metavar="A:B", help="levels A to B-1 (default 0:1000)")
+    parser.add_argument("--levels", default="0:1000", metavar="A:B", help="levels A to B-1, or a list (default 0:1000)")
     parser.add_argument("--against", metavar="A:B", help="say which of them this range holds already, e.g. 0:200")
 
 
@@ -126,22 +129,6 @@ def run_audit(args: argparse.Namespace) -> dict[str, Any]:
     return {"env": args.name, **audit._asdict()}
 
 
-def parse_levels(env: str, text: str) -> LevelSet:
-    """``"0:200"`` as the levels 0 to 199.
-
-    Raises:
-        UsageError: If it is not two numbers, or the range is empty, too long or reaches beyond the universe.
-    """
-    start, colon, stop = text.partition(":")
-    if not (colon and start.isdecimal() and stop.isdecimal()):
-        raise UsageError(f"{text!r} is not a range of levels; write START:STOP, for example 0:200 for 0 to 199.")
-    if int(stop) - int(start) > MAX_AUDITED_LEVELS:
-        raise UsageError(f"The range {text} is too long; at most {MAX_AUDITED_LEVELS:,} levels are audited at once.")
-    levels = LevelSet.range(env, int(start), int(stop))
-    make_spec(env).check_levels(levels)
-    return levels
-
-
 def _add_replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="environment, for example procgen/maze, or shop")
     parser.add_argument("level", type=int, nargs="?", help="level number; the shop takes goals from standard input")
@@ -159,6 +146,8 @@ def run_replay(args: argparse.Namespace) -> dict[str, Any]:
     if args.level is None or (args.actions is None and args.random is None):
         raise UsageError(f"{args.name} needs a level, and --actions LIST or --random SEED; only {SHOP} is played live.")
     if args.actions is None:
+        if args.random < 0:
+            raise UsageError(f"--random is {args.random}; a seed is 0 or more.")
         rng = np.random.default_rng(args.random)
         actions = rng.integers(0, spec.num_actions, spec.max_episode_steps, dtype=np.int32)
     else:
@@ -170,11 +159,11 @@ def run_replay(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def read_actions(text: str) -> npt.NDArray[np.int32]:
-    """Actions [T] from ``"1,2,3"`` or the name of a ``.json`` or ``.npy`` file.
+def read_actions(text: str) -> npt.NDArray[Any]:
+    """Actions [T], of any integer type, from ``"1,2,3"`` or the name of a ``.json`` or ``.npy`` file.
 
     Raises:
-        UsageError: If they are not a non-empty list of whole numbers.
+        UsageError: If they are not a non-empty list of whole numbers, or the file cannot be read.
     """
     values: npt.NDArray[Any]
     try:
@@ -184,12 +173,16 @@ def read_actions(text: str) -> npt.NDArray[np.int32]:
             values = np.array(json.loads(Path(text).read_text()))
         else:
             values = np.array([int(word) for word in text.split(",")])
-    except ValueError as error:
+    except OSError as error:
+        why = error.strerror or "damaged"
+        raise UsageError(
+            f"--actions {text}: {why}; name a .json or .npy file, or write numbers with commas."
+        ) from error
+    except (ValueError, EOFError) as error:
         raise UsageError(f"{text!r} holds no actions ({error}); write numbers with commas, or name a file.") from error
     if values.ndim != 1 or len(values) == 0 or not np.issubdtype(values.dtype, np.integer):
         raise UsageError(f"{text!r} holds {values.dtype} {values.shape}; actions are a non-empty list of integers.")
-    checked: npt.NDArray[np.int32] = values.astype(np.int32)
-    return checked
+    return values
 
 
 def _add_reward(parser: argparse.ArgumentParser) -> None:
@@ -203,6 +196,9 @@ def run_reward(args: argparse.Namespace) -> dict[str, Any]:
     if args.name == SHOP:
         return door.run_reward(args)
     spec = make_spec(args.name)
+    for value in args.returns:
+        if not math.isfinite(value):
+            raise UsageError(f"A return is {value}; give finite numbers.")
     normalized = {table: spec.normalize(args.returns, table).tolist() for table in spec.return_bounds}
     for table, (low, high) in spec.return_bounds.items():
         values = "".join(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
 from envs.errors import UsageError, unknown_name
 
 ConfigT = TypeVar("ConfigT")
+
+_MOST_DIGITS = 19  # those of the largest 64-bit number
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, str]:
@@ -81,7 +85,8 @@ def _replace(config: Any, path: list[str], text: str, full_name: str) -> Any:
         raise unknown_name("field", full_name, field_names(config, prefix))
     current = getattr(config, head)
     if rest and isinstance(current, dict):
-        return dataclasses.replace(config, **{head: {**current, ".".join(rest): read_literal(text)}})
+        entry = _parse_entry(text, hints[head], full_name)
+        return dataclasses.replace(config, **{head: {**current, ".".join(rest): entry}})
     if rest and dataclasses.is_dataclass(current):
         return dataclasses.replace(config, **{head: _replace(current, rest, text, full_name)})
     if rest or dataclasses.is_dataclass(current):
@@ -93,7 +98,7 @@ def parse_value(text: str, kind: Any, name: str) -> Any:
     """The text as a value of a type hint: numbers, booleans, strings, literals, tuples, dicts and optionals.
 
     Raises:
-        UsageError: Naming the field, what was received and what is allowed.
+        UsageError: Naming the field, what was received and what is allowed; for a field of any other type, too.
     """
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
@@ -107,12 +112,16 @@ def parse_value(text: str, kind: Any, name: str) -> Any:
         words = [word.strip(" '\"") for word in text.strip("()[]").split(",") if word.strip()]
         return tuple(parse_value(word, inner, name) for word in words)
     if origin is dict:
-        return _parse_dict(text, name)
+        return _parse_dict(text, kind, name)
     if kind is bool:
         return _parse_bool(text, name)
     if kind in (int, float):
         return _parse_number(text, kind, name)
-    return text
+    if kind is str:
+        return text
+    raise UsageError(
+        f"{name} received {text!r}, but it cannot be written as text; set it from Python, or leave it out."
+    )
 
 
 def _parse_union(text: str, kinds: tuple[Any, ...], name: str) -> Any:
@@ -130,21 +139,39 @@ def _parse_bool(text: str, name: str) -> bool:
 
 def _parse_number(text: str, kind: type[int] | type[float], name: str) -> int | float:
     try:
-        number = float(text.replace("_", ""))
-    except ValueError:
+        number = Decimal(text)
+    except InvalidOperation:
         raise UsageError(f"{name} received {text!r}; it is a number ({kind.__name__}).") from None
     if kind is float:
-        return number
-    if number != int(number):
-        raise UsageError(f"{name} received {text!r}; it is a whole number.")
+        return _finite(float(number), text, name)
+    # The digits are counted first: a number such as 1e999999999 must not be written out.
+    if not number.is_finite() or number.adjusted() >= _MOST_DIGITS or number != number.to_integral_value():
+        raise UsageError(f"{name} received {text!r}; it is a whole number of at most {_MOST_DIGITS} digits.")
     return int(number)
 
 
-def _parse_dict(text: str, name: str) -> dict[str, Any]:
+def _finite(number: float, text: str, name: str) -> float:
+    if not math.isfinite(number):
+        raise UsageError(f"{name} received {text!r}; it is a finite number, at most 1.8e308.")
+    return number
+
+
+def _parse_dict(text: str, kind: Any, name: str) -> dict[str, Any]:
     value = read_literal(text)
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise UsageError(f"{name} received {text!r}; set one entry with {name}.KEY=VALUE.")
-    return value
+    return {key: _parse_entry(str(entry), kind, f"{name}.{key}") for key, entry in value.items()}
+
+
+def _parse_entry(text: str, kind: Any, name: str) -> Any:
+    """The value of one key: of the type that all values have, or whichever of several types it reads as."""
+    allowed = typing.get_args(kind)[1]
+    if typing.get_origin(allowed) not in (typing.Union, types.UnionType):
+        return parse_value(text, allowed, name)
+    value = read_literal(text)
+    if not isinstance(value, typing.get_args(allowed)):
+        raise UsageError(f"{name} received {text!r}; it is a number, true, false or a word.")
+    return _finite(value, text, name) if isinstance(value, float) else value
 
 
 def read_literal(text: str) -> Any:
@@ -153,7 +180,7 @@ def read_literal(text: str) -> Any:
         return text.lower() == "true"
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
 

@@ -101,6 +101,8 @@ class ProcgenVectorEnv(LevelVectorEnv):
         self, game: str, mode: str, num_envs: int, *, num_threads: int = 0, cache_bytes: int = CACHE_BYTES
     ) -> None:
         super().__init__(make_spec(game, mode), num_envs)
+        if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 0:
+            raise UsageError(f"num_threads is {num_threads!r}; the engine takes a whole number, 0 or more.")
         self._game, self._mode = game, mode
         self._engine = native_engine(game, mode, num_envs, num_threads=num_threads)
         self._initial_states = LeastRecentlyUsed(_InitialStates(game, mode).state, cache_bytes, len)

@@ -14,7 +14,7 @@ from envs.shifts import Shift
 from envs.shop import env as shop
 from envs.shop.world.splits import shifts as shop_shifts
 from envs.spec import EnvSpec
-from envs.vector import LevelVectorEnv
+from envs.vector import LevelVectorEnv, check_num_envs
 
 Build = Callable[..., LevelVectorEnv]
 """Takes the number of slots, and options by keyword."""
@@ -72,9 +72,11 @@ def make_vec(name: str, num_envs: int, **options: Any) -> LevelVectorEnv:
     """An environment with `num_envs` slots.
 
     Raises:
-        UsageError: For an unknown name or option, or where the environment cannot run on this machine.
+        UsageError: For an unknown name or option, a wrong number of slots, or where the environment cannot run on
+            this machine.
     """
     build = _entry(name).build
+    check_num_envs(name, num_envs)  # before anything expensive is built for it
     try:
         inspect.signature(build).bind(num_envs, **options)
     except TypeError as error:

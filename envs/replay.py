@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.errors import UsageError
-from envs.registry import make_vec
+from envs.registry import make_spec, make_vec
+from envs.spec import LevelSet
 from envs.vector import Observations
 
 
@@ -23,9 +24,10 @@ def replay(name: str, level: int, actions: npt.ArrayLike) -> dict[str, Any]:
     Raises:
         UsageError: For an unknown environment, a level that does not exist or actions outside the action space.
     """
-    sequence = np.asarray(actions, dtype=np.int32)
+    sequence = np.asarray(actions)  # the environment checks its numbers, as they are
     if sequence.ndim != 1 or len(sequence) == 0:
         raise UsageError(f"Actions have shape {sequence.shape}; a replay needs a non-empty list of them.")
+    make_spec(name).check_levels(LevelSet.of(name, [level]))
     env = make_vec(name, 1)
     try:
         observations, _ = env.reset(options={"levels": np.array([level], dtype=np.int64)})

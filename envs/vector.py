@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
-from gymnasium.error import ResetNeeded
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -26,6 +26,8 @@ Observations = dict[str, Rows]
 EpisodeMetrics = dict[str, npt.NDArray[np.float64]]
 """What an episode achieved besides its return: name -> [B]."""
 Step = tuple[Observations, npt.NDArray[np.float32], Mask, Mask, dict[str, Any]]
+
+_ACTION_DTYPE = np.dtype(np.int32)
 
 
 class Transition(NamedTuple):
@@ -51,8 +53,7 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}  # noqa: RUF012
 
     def __init__(self, task: EnvSpec, num_envs: int) -> None:
-        if num_envs < 1:
-            raise UsageError(f"{num_envs} slots of {task.name!r} were asked for; allowed: 1 or more.")
+        check_num_envs(task.name, num_envs)
         self.task = task
         self.num_envs = num_envs
         self.single_observation_space = observation_space(task.observation_columns)
@@ -110,7 +111,10 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
 
         Raises:
             UsageError: For an unknown option, a wrong shape or a level that does not exist.
+            ClosedEnvironmentError: After `close`.
         """
+        if self.closed:
+            raise _closed(self.task)
         super().reset(seed=seed)
         mask, levels, in_place = self._read_options(dict(options or {}))
         slots = np.flatnonzero(mask)
@@ -145,9 +149,12 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
             ``episode_metrics``: name -> float64 [B], NaN except for slots that ended now.
 
         Raises:
-            UsageError: For actions of a wrong shape or outside the action space.
+            UsageError: For actions of a wrong shape, outside the action space, or that are no integers.
             ResetNeeded: Before the first `reset`.
+            ClosedEnvironmentError: After `close`.
         """
+        if self.closed:
+            raise _closed(self.task)
         if self._levels[0] < 0 and (self._levels < 0).all():
             raise ResetNeeded(f"{self.task.name!r} was stepped before its first reset; call reset() first.")
         active = self._active
@@ -164,15 +171,21 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
         return self._observe(), rewards, terminated, truncated, infos
 
     def _check_actions(self, actions: npt.ArrayLike) -> Actions:
-        checked = np.asarray(actions, dtype=np.int32)
+        checked = actions if isinstance(actions, np.ndarray) else _as_array(actions)
         if checked.shape != (self.num_envs,):
             raise UsageError(f"Actions have shape {checked.shape}; {self.task.name!r} needs ({self.num_envs},).")
+        exact = checked.dtype == _ACTION_DTYPE
+        if not exact and checked.dtype.kind not in "iu":
+            raise UsageError(
+                f"Actions of {self.task.name!r} are integers in 0..{self.task.num_actions - 1}; "
+                f"received {checked.dtype} {checked.tolist()[:5]}."
+            )
         if checked.min() < 0 or checked.max() >= self.task.num_actions:
             raise UsageError(
                 f"Actions of {self.task.name!r} lie in 0..{self.task.num_actions - 1}; "
                 f"received {int(checked.min())}..{int(checked.max())}."
             )
-        return checked
+        return checked if exact else checked.astype(_ACTION_DTYPE)  # in range now: 2**32 + 1 would become 1
 
     def _read_options(self, options: dict[str, Any]) -> tuple[Mask, npt.NDArray[np.int64], bool]:
         mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, dtype=np.bool_)))
@@ -196,6 +209,28 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
                 f"Level {int(wrong[0])} does not exist in {self.task.name!r}; "
                 f"allowed: 0 to {self.task.level_universe - 1}."
             )
+
+
+def check_num_envs(name: str, num_envs: Any) -> None:
+    """Refuse a number of slots that no environment can have.
+
+    Raises:
+        UsageError: If it is not a whole number from 1 on.
+    """
+    whole = isinstance(num_envs, int | np.integer) and not isinstance(num_envs, bool)
+    if not whole or num_envs < 1:
+        raise UsageError(f"{num_envs!r} slots of {name!r} were asked for; allowed: a whole number, 1 or more.")
+
+
+def _as_array(actions: npt.ArrayLike) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(actions)
+    except ValueError as error:
+        raise UsageError(f"Actions are {actions!r}; they are a flat list of integers.") from error
+
+
+def _closed(task: EnvSpec) -> ClosedEnvironmentError:
+    return ClosedEnvironmentError(f"{task.name!r} was closed and cannot be used again; make a new one with make_vec.")
 
 
 def observation_space(columns: Mapping[str, ColumnSpec]) -> spaces.Dict:
@@ -244,7 +279,7 @@ class LevelEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], np.int32]):
 
     def step(self, action: np.int32 | int) -> tuple[dict[str, npt.NDArray[Any]], float, bool, bool, dict[str, Any]]:
         """Play one step; the info of the last one holds ``episode_metrics`` where the environment has them."""
-        actions = np.array([action], dtype=np.int32)
+        actions: Any = [action]  # the vector env checks what is in it
         observations, rewards, terminated, truncated, infos = self.vector_env.step(actions)
         info: dict[str, Any] = {"final_observation_known": bool(infos["final_observation_known"][0])}
         if "episode_metrics" in infos and (terminated[0] or truncated[0]):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -57,10 +59,20 @@ class SweepConfig:
             )
         if not self.mixtures or len({slug(name) for name in self.mixtures}) < len(self.mixtures):
             raise UsageError(f"mixtures is {self.mixtures}; give at least one, and none twice.")
-        if len(self.seeds) < 2:
-            raise UsageError(f"seeds is {self.seeds}; an interval needs at least two seeds, for example (0, 1).")
+        if not self.learning_rates or _repeats(self.learning_rates):
+            raise UsageError(f"learning_rates is {self.learning_rates}; give at least one, and none twice.")
+        if any(not 0 < rate < math.inf for rate in self.learning_rates):
+            raise UsageError(f"learning_rates is {self.learning_rates}; each must be a positive number.")
+        if len(self.seeds) < 2 or _repeats(self.seeds):
+            raise UsageError(
+                f"seeds is {self.seeds}; an interval needs at least two seeds, and none twice, for example (0, 1)."
+            )
 
 
 def slug(name: str) -> str:
     """A name as part of a file name."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-")
+
+
+def _repeats(values: Sequence[float]) -> bool:
+    return len(set(values)) < len(values)

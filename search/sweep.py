@@ -14,7 +14,7 @@ from typing import Any
 
 from actors.cluster import ray_session
 from actors.pool import ActorPool
-from data.files import atomic_write_json
+from data.files import atomic_write_json, make_directory
 from envs.console import say
 from envs.errors import UsageError
 from envs.overrides import config_from_json
@@ -159,7 +159,7 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         UsageError: If another process works on it.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_directory(out)
     with (out / ".lock").open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

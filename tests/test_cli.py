@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,25 @@ def test_help_names_every_command() -> None:
     assert done.returncode == 0
     for name in COMMANDS:
         assert f"\n    {name} " in done.stdout
+
+
+def test_help_states_the_exit_codes() -> None:
+    shown = " ".join(gengap("--help").stdout.split())
+    assert "0 done, 1 failed, 2 wrong use, 130 interrupted" in shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_exits_with_130(number: signal.Signals) -> None:
+    code = (
+        "import os, sys, gengap, envs.commands\n"
+        f"envs.commands.bench = lambda *settings: os.kill(os.getpid(), {int(number)})\n"
+        "gengap.main(['envs', 'bench', 'grid/default'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 130
+    assert done.stderr.startswith("gengap: Interrupted.")
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -61,6 +81,10 @@ def test_every_command_has_help(command: str) -> None:
         (("sweep", "maze-diversity", "num_transitions=many"), "it is a number (int)"),
         (("sweep", "maze-diversity", "level_counts=10,5"), "increasing order"),
         (("sweep", "maze-diversity", "nonsense"), "write FIELD=VALUE"),
+        (("sweep", "grid-diversity", "seeds=0,0"), "none twice"),
+        (("sweep", "grid-diversity", "learning_rates=1e-3,0.001"), "none twice"),
+        (("train", "grid-bc", "--data", "d", "train.learning_rate=nan"), "it is a finite number"),
+        (("envs", "reward", "procgen/jumper", "nan", "--json"), "give finite numbers"),
     ],
 )
 def test_wrong_use_gets_one_clear_line_and_exit_code_2(words: tuple[str, ...], answer: str) -> None:
@@ -68,3 +92,4 @@ def test_wrong_use_gets_one_clear_line_and_exit_code_2(words: tuple[str, ...], a
     assert done.returncode == 2, done.stderr
     assert answer in done.stderr
     assert "Traceback" not in done.stderr
+    assert (done.stdout, len(done.stderr.splitlines())) == ("", 1)

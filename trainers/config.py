@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -67,7 +68,9 @@ class AugmentationConfig:
         return self.shift > 0 or self.color > 0 or self.cutout > 0
 
     def __post_init__(self) -> None:
-        if min(self.shift, self.color, self.cutout, self.consistency) < 0 or self.color >= 1:
+        bounds = (math.inf, 1, math.inf, math.inf)
+        amounts = (self.shift, self.color, self.cutout, self.consistency)
+        if not all(0 <= amount < bound for amount, bound in zip(amounts, bounds, strict=True)):
             raise UsageError(f"{self} must hold numbers from 0 on, color below 1.")
         if self.consistency and not self.active:
             raise UsageError("augmentation.consistency needs a change to compare with; set shift, color or cutout.")
@@ -142,8 +145,11 @@ class TrainConfig:
         for name in names:
             if getattr(self, name) < 1:
                 raise UsageError(f"train.{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.learning_rate <= 0:
+        if not 0 < self.learning_rate < math.inf:
             raise UsageError(f"train.learning_rate is {self.learning_rate}; it must be positive.")
+        for name in ("weight_decay", "final_learning_rate_fraction"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"train.{name} is {getattr(self, name)}; it must be a number from 0 on.")
         if self.batch_size % self.num_workers:
             raise UsageError(
                 f"train.batch_size {self.batch_size} cannot be split evenly over {self.num_workers} workers; "
@@ -183,7 +189,7 @@ class EvaluationConfig:
     """Evaluator actors of the final evaluation."""
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
+        if not 0 < self.temperature < math.inf:
             raise UsageError(
                 f"evaluation.temperature is {self.temperature}; it must be positive (greedy takes the best action)."
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from uuid import uuid4
 import numpy as np
 
 from actors.cluster import ray_session
-from data.files import atomic_write_json, check_disk_space, format_bytes
+from data.files import atomic_write_json, check_disk_space, format_bytes, make_directory
 from envs.console import Progress, say
 from envs.errors import UsageError
 from envs.registry import make_spec
@@ -23,7 +22,7 @@ from metrics.wandb_logger import WandbLogger
 from trainers.actor_critic import build_actor_critic
 from trainers.online import train_online
 from trainers.online_config import OnlineConfig, build_online
-from trainers.run_files import CONFIG, RUN, read_json
+from trainers.run_files import CONFIG, RUN, config_json, read_json
 from trainers.version import code_version
 
 CHANGEABLE = (
@@ -85,12 +84,12 @@ def prepare(config: OnlineConfig, run_dir: Path, *, resume: bool) -> str:
     """
     make_spec(config.env).check_levels(config.levels)
     check_disk_space(run_dir, disk_bytes(config))
-    wanted = _as_json(config)
+    wanted = config_json(config)
     if (run_dir / CONFIG).exists():
         if not resume:
             raise UsageError(f"{run_dir} already holds a run. Continue it with --resume, or choose another --out.")
         _check_same(read_json(run_dir / CONFIG), wanted, run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_directory(run_dir)
     atomic_write_json(run_dir / CONFIG, wanted)
     if not (run_dir / RUN).exists():
         slug = re.sub(r"[^a-z0-9]+", "-", f"{config.name}-{config.env}".lower())
@@ -101,7 +100,7 @@ def prepare(config: OnlineConfig, run_dir: Path, *, resume: bool) -> str:
 
 def _check_same(found: dict[str, Any], wanted: dict[str, Any], run_dir: Path) -> None:
     # A run of an earlier version lacks the fields that came later; it did what their defaults say.
-    found = _completed(found, _as_json(OnlineConfig(name="", env="")))
+    found = _completed(found, config_json(OnlineConfig(name="", env="")))
     changed = [name for name in wanted if name not in CHANGEABLE and found[name] != wanted[name]]
     if changed:
         name = changed[0]
@@ -118,11 +117,6 @@ def _completed(found: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any
         else found.get(name, value)
         for name, value in defaults.items()
     }
-
-
-def _as_json(config: OnlineConfig) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return value
 
 
 def disk_bytes(config: OnlineConfig) -> int:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from data.files import atomic_write_json
+from data.files import atomic_write_json, make_directory
 from envs.errors import RunError, UsageError
 from metrics.loggers import ConsoleLogger, JsonLinesLogger, Logger, MultiLogger, TensorBoardLogger
 from metrics.wandb_logger import WandbLogger
@@ -42,14 +43,15 @@ def prepare_run(config: ExperimentConfig, run_dir: Path, *, resume: bool) -> Pat
         The checkpoint to go on from, or None.
 
     Raises:
-        UsageError: If the directory holds another experiment, or a run although `resume` is off.
+        UsageError: If the directory holds another experiment, or a run although `resume` is off, if there can be no
+            directory of that name, or if a number of the config is not finite; nothing is written then.
     """
-    wanted = experiment_json(config)
+    wanted = config_json(config)
     if (run_dir / CONFIG).exists():
         if not resume:
             raise UsageError(f"{run_dir} already holds a run. Continue it with --resume, or choose another --out.")
         _check_same(read_json(run_dir / CONFIG), wanted, run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_directory(run_dir)
     atomic_write_json(run_dir / CONFIG, wanted)
     if not (run_dir / RUN).exists():
         atomic_write_json(run_dir / RUN, {"run_id": _new_run_id(config), "code_version": code_version()})
@@ -87,10 +89,24 @@ def open_reporter(
     return LocalReporter(MultiLogger(loggers), tracker)
 
 
-def experiment_json(config: ExperimentConfig) -> dict[str, Any]:
-    """The config as it reads back from JSON."""
-    value: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+def config_json(config: Any) -> dict[str, Any]:
+    """A config as it reads back from JSON.
+
+    Raises:
+        UsageError: If a number in it is not finite; JSON has none such.
+    """
+    fields = dataclasses.asdict(config)
+    try:
+        value: dict[str, Any] = json.loads(json.dumps(fields, allow_nan=False))
+    except ValueError:
+        wrong = [f"{name}={entry}" for name, entry in _flat(fields).items() if _not_finite(entry)]
+        raise UsageError(f"{', '.join(wrong)} is not finite; every number of a config must be.") from None
     return value
+
+
+def _not_finite(entry: Any) -> bool:
+    values = entry if isinstance(entry, list | tuple) else (entry,)
+    return any(isinstance(value, float) and not math.isfinite(value) for value in values)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -113,7 +129,7 @@ def _wandb(config: ExperimentConfig, run_dir: Path, data: Mapping[str, Any], gro
         run_id=run["run_id"],
         group=group or config.name,
         name=f"{config.name}-s{config.seed}" if group is None else run_dir.name,
-        config={**experiment_json(config), "realised": dict(data), "code_version": run["code_version"]},
+        config={**config_json(config), "realised": dict(data), "code_version": run["code_version"]},
         directory=run_dir,
         mode=config.tracking.wandb,
         finish_timeout_s=config.tracking.finish_timeout_s,

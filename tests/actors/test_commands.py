@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 import gengap
+from actors.collect_config import CollectConfig
 from data.dataset import Dataset
+from envs.errors import UsageError
 
 
 def run(*words: str) -> int:
@@ -38,6 +41,19 @@ def test_collect_writes_a_dataset_and_prints_it_as_json(tmp_path: Path, capsys: 
     assert printed["fingerprint"] == dataset.fingerprint
 
 
+@pytest.mark.parametrize(("text", "levels"), [("levels=3,9,4", [3, 9, 4]), ("levels=5:8", [5, 6, 7])])
+def test_levels_can_be_named(text: str, levels: list[int], tmp_path: Path) -> None:
+    words = ["collect", "grid-expert", text, "min_transitions=1", "num_actors=0", "--out", str(tmp_path / "data")]
+    assert run(*words) == 0
+    assert sorted(Dataset.open(tmp_path / "data").levels) == sorted(levels)
+
+
+@pytest.mark.parametrize("share", [float("nan"), "x", None, -0.1, 1.1])
+def test_a_share_is_a_number_from_0_to_1(share: Any) -> None:
+    with pytest.raises(UsageError, match="shares lie in"):
+        CollectConfig(env="grid/default", source="grid-expert", mix={"random": share})
+
+
 def test_a_series_writes_one_dataset_per_value_and_keeps_what_is_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +80,21 @@ def test_a_series_writes_one_dataset_per_value_and_keeps_what_is_there(
         (["collect", "grid-expert", "num_levls=3"], "Did you mean 'num_levels'"),
         (["collect", "grid-expert", "num_levels=none"], "whole number|is a number"),
         (["collect", "grid-expert", "env=grid/defualt"], "grid/default"),
+        (["collect", "grid-expert", "num_levels=nan"], "num_levels received 'nan'"),
+        (["collect", "grid-expert", "levels=[1,2]"], "for example 0:200"),
+        (["collect", "grid-expert", "levels=1,2,2"], "lists a level twice"),
+        (["collect", "grid-expert", "levels=0:9999999999"], "too long"),
+        (["collect", "grid-expert", "mix.random=nan"], "mix.random received 'nan'"),
+        (["collect", "grid-expert", "mix={'random': 'x'}"], "mix.random received 'x'"),
+        (["collect", "grid-expert", "mix.random=2"], "shares lie in"),
+        (["collect", "grid-expert", "options.noise=abc"], "'noise' of source 'grid-expert' is 'abc'"),
+        (["collect", "grid-expert", "options.relabel=maybe"], "true or false"),
+        (["collect", "procgen-random", "env=grid/default", "options.mode=fast"], "action mode 'fast'"),
+        (["collect", "procgen-random", "env=grid/default", "options.temperature=abc"], "is 'abc'; it is a number"),
+        (["collect", "procgen-random", "env=grid/default", "options.temperature=0"], "must be positive"),
+        (["collect", "grid-expert", "source=grid-exp"], "Did you mean 'grid-expert'"),
+        (["collect", "grid-expert", "source=ppo:coinrn"], "Did you mean 'coinrun'"),
+        (["collect", "grid-expert", "num_actors=0", "--address", "1.2.3.4:6379"], "leave out --address"),
         (["collect"], "Name a recipe"),
         (["watch", "nothing-here", "--level", "0", "-o", "a.gif"], "nothing-here"),
         (["watch", "grid-expert", "--level", "0", "-o", "a.gif"], "--env"),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from gymnasium.error import ResetNeeded
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
@@ -263,11 +263,49 @@ class EnvContract:
         for actions in (np.array([0, -1]), np.array([0, env.task.num_actions])):
             with pytest.raises(UsageError, match="lie in"):
                 env.step(actions)
-        with pytest.raises(UsageError, match="shape"):
-            env.step(np.zeros(3, dtype=np.int32))
+        wide = [np.array([0, value]) for value in (2**32 + 1, 2**32, -(2**32))]
+        for actions in [*wide, np.array([0, 2**63], dtype=np.uint64)]:
+            with pytest.raises(UsageError, match="lie in"):
+                env.step(actions)
+        for wrong in ([0, 1.7], [0.0, 1.0], [True, False], [None, 0], ["1", "0"], [0, 2**70], np.zeros(2)):
+            with pytest.raises(UsageError, match="are integers in"):
+                env.step(wrong)  # type: ignore[arg-type]
+        for shape in (np.zeros(3, dtype=np.int32), None, [], 1, "1"):
+            with pytest.raises(UsageError, match="shape"):
+                env.step(shape)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="flat list"):
+            env.step([[0], [0, 1]])  # type: ignore[arg-type]
+
+    def test_integers_of_any_width_play_the_same(self, make: Make) -> None:
+        played = []
+        for dtype in (np.int32, np.int64, np.uint8):
+            env = make(2)
+            env.reset(options={"levels": np.array(LEVELS[:2])})
+            played.append([row_of(env.step(np.array([1, 0], dtype=dtype))[0], slot) for slot in range(2)])
+        env.reset(options={"levels": np.array(LEVELS[:2])})
+        played.append([row_of(env.step([1, 0])[0], slot) for slot in range(2)])  # type: ignore[arg-type]
+        assert played[0] == played[1] == played[2] == played[3]
+
+    def test_a_closed_env_says_so(self, make: Make) -> None:
+        env = make(2)
+        env.reset(seed=0)
+        env.close()
+        env.close()
+        for use in (lambda: env.reset(seed=0), lambda: env.step(np.zeros(2, dtype=np.int32))):
+            with pytest.raises(ClosedEnvironmentError, match="was closed"):
+                use()
+
+    @pytest.mark.parametrize("num_envs", [0, -1, 2.5, 2.0, True, "2", None])
+    def test_a_wrong_number_of_slots_is_refused(self, env_name: str, num_envs: Any) -> None:
+        with pytest.raises(UsageError, match="whole number, 1 or more"):
+            make_vec(env_name, num_envs)
 
     def test_the_single_view_passes_gymnasiums_checker(self, make: Make) -> None:
         single = LevelEnv(make(1))
+        single.reset(options={"level": 5})
+        for action in (1.7, 2**32 + 1, None):
+            with pytest.raises(UsageError, match=r"are integers in|lie in"):
+                single.step(action)  # type: ignore[arg-type]
         observation, info = single.reset(options={"level": 5})
         assert info["level"] == 5
         assert observation in single.observation_space

@@ -13,6 +13,7 @@ import pytest
 from envs.audit import audit_levels, level_hashes, summarize
 from envs.commands import add_arguments, read_actions, run
 from envs.errors import UsageError
+from envs.level_text import parse_levels
 from envs.procgen import whole_level
 from envs.replay import replay
 from envs.spec import LevelSet
@@ -121,6 +122,41 @@ def test_a_file_without_actions_is_refused(tmp_path: Path) -> None:
             read_actions(str(tmp_path / "actions.json"))
 
 
+def test_levels_are_written_as_a_range_or_a_list() -> None:
+    assert parse_levels("grid/default", "3:6") == LevelSet.of("grid/default", [3, 4, 5])
+    assert parse_levels("grid/default", "7, 1,2") == LevelSet.of("grid/default", [7, 1, 2])
+    assert parse_levels("grid/default", "5").levels == (5,)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("replay", "grid/default", "5", "--random", "-1"), "--random is -1"),
+        (("replay", "grid/default", "5", "--actions", "4294967297"), "received 4294967297"),
+        (("replay", "grid/default", "5", "--actions", "1,99999999999999999999"), "integers"),
+        (("replay", "grid/default", "5", "--actions", "no.json"), "no.json: No such file"),
+        (("replay", "grid/default", "5", "--actions", "no.npy"), "no.npy: No such file"),
+        (("replay", "grid/default", "-5", "--actions", "1"), "level -5"),
+        (("replay", "grid/default", "99999999999999999999", "--actions", "1"), "does not exist"),
+        (("reward", "procgen/jumper", "nan"), "return is nan"),
+        (("reward", "procgen/jumper", "1", "inf"), "return is inf"),
+        (("bench", "grid/default", "--num-threads", "2"), "--num-threads is for the Procgen engine"),
+        (("bench", "procgen/maze", "--num-threads", "-1"), "num_threads is -1"),
+    ],
+)
+def test_wrong_use_is_answered(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match=message):
+        envs(*words)
+    assert capsys.readouterr().out == ""
+
+
+def test_empty_and_damaged_files_are_refused(tmp_path: Path) -> None:
+    for name, content in (("a.npy", b""), ("b.npy", b"nonsense"), ("c.json", b""), ("d.json", bytes([255, 254]))):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UsageError, match="actions"):
+            read_actions(str(tmp_path / name))
+
+
 def test_reward_normalizes_with_every_table(capsys: pytest.CaptureFixture[str]) -> None:
     result = envs("reward", "procgen/jumper", "10", "3")
     assert result["normalized"]["official"] == [1, 0]
@@ -128,7 +164,23 @@ def test_reward_normalizes_with_every_table(capsys: pytest.CaptureFixture[str]) 
     assert "official" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["5", "a:b", "3:3", "0:9999999999", "9999999998:9999999999", "-1:4"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "5:",
+        "5-9",
+        "1,1",
+        "[1,2]",
+        "9999999999",
+        "9" * 5000,
+        "a:b",
+        "3:3",
+        "0:9999999999",
+        "9999999998:9999999999",
+        "-1:4",
+    ],
+)
 def test_wrong_level_ranges_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"(?i)level"):
         envs("audit", "grid/default", f"--levels={text}")

@@ -24,6 +24,8 @@ class Outer:
     quick: bool = False
     sizes: tuple[int, ...] = (1, 2)
     limit: int | None = None
+    shares: dict[str, float] = dataclasses.field(default_factory=dict)
+    made: range | None = None
     inner: Inner = dataclasses.field(default_factory=Inner)
 
 
@@ -32,6 +34,9 @@ class Outer:
     [
         ("steps=1e3", Outer(steps=1000)),
         ("steps=20_000", Outer(steps=20_000)),
+        ("steps=9007199254740993", Outer(steps=9007199254740993)),
+        ("steps=-9007199254740993", Outer(steps=-9007199254740993)),
+        ("steps=1.2e3", Outer(steps=1200)),
         ("quick=true", Outer(quick=True)),
         ("sizes=3,4,5", Outer(sizes=(3, 4, 5))),
         ("limit=7", Outer(limit=7)),
@@ -39,6 +44,10 @@ class Outer:
         ("inner.rate=1e-4", Outer(inner=Inner(rate=1e-4))),
         ("inner.name=1", Outer(inner=Inner(name="1"))),
         ("inner.options.noise=0.5", Outer(inner=Inner(options={"noise": 0.5}))),
+        ("inner.options.mode=greedy", Outer(inner=Inner(options={"mode": "greedy"}))),
+        ("inner.options={'noise': 1, 'mode': 'greedy'}", Outer(inner=Inner(options={"noise": 1, "mode": "greedy"}))),
+        ("shares.a.b=1", Outer(shares={"a.b": 1.0})),
+        ("shares={'a': 0.5}", Outer(shares={"a": 0.5})),
     ],
 )
 def test_values_get_the_type_of_their_field(word: str, expected: Outer) -> None:
@@ -55,6 +64,21 @@ def test_values_get_the_type_of_their_field(word: str, expected: Outer) -> None:
         ("quick=maybe", "true or false"),
         ("inner=3", "name one of its fields"),
         ("steps", "write FIELD=VALUE"),
+        ("steps=nan", "whole number"),
+        ("steps=inf", "whole number"),
+        ("steps=1e999999999", "whole number"),
+        ("sizes=1,inf", "whole number"),
+        ("inner.rate=nan", "inner.rate received 'nan'; it is a finite number"),
+        ("inner.rate=-inf", "finite number"),
+        ("inner.rate=1e999", "finite number"),
+        ("inner.options.noise=1e999", "finite number"),
+        ("inner.options.noise=[1]", "true, false or a word"),
+        ("inner.options=[1]", "inner.options.KEY=VALUE"),
+        ("inner.options={[1]: 2}", "inner.options.KEY=VALUE"),
+        ("shares.a=nan", "shares.a received 'nan'"),
+        ("shares.a=x", "it is a number"),
+        ("shares={'a': 'x'}", "shares.a received 'x'"),
+        ("made=1:2", "made received '1:2', but it cannot be written as text"),
     ],
 )
 def test_a_mistake_is_answered(word: str, message: str) -> None:
@@ -63,7 +87,17 @@ def test_a_mistake_is_answered(word: str, message: str) -> None:
 
 
 def test_field_names_are_what_overrides_accept() -> None:
-    assert field_names(Outer()) == ["steps", "quick", "sizes", "limit", "inner.rate", "inner.name", "inner.options"]
+    assert field_names(Outer()) == [
+        "steps",
+        "quick",
+        "sizes",
+        "limit",
+        "shares",
+        "made",
+        "inner.rate",
+        "inner.name",
+        "inner.options",
+    ]
 
 
 def test_a_configuration_survives_json() -> None:

@@ -54,7 +54,14 @@ def test_seeds_share_the_name_of_their_configuration() -> None:
     [
         ({"level_counts": (5,)}, "at least two"),
         ({"level_counts": (9, 5)}, "increasing"),
+        ({"level_counts": (5, 5, 9)}, "increasing"),
         ({"seeds": (0,)}, "two seeds"),
+        ({"seeds": (0, 0)}, "none twice"),
+        ({"seeds": (0, 1, 0)}, "none twice"),
+        ({"learning_rates": (1e-3, 1e-3)}, "none twice"),
+        ({"learning_rates": ()}, "at least one"),
+        ({"learning_rates": (1e-3, float("nan"))}, "positive"),
+        ({"mixtures": ("natural", "natural")}, "none twice"),
     ],
 )
 def test_a_study_without_contrast_or_intervals_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -11,11 +11,16 @@ import pytest
 import torch
 
 from envs.errors import UsageError
+from search.sweep import locked
 from tests.trainers.helpers import grid_experiment
 from trainers import commands
+from trainers.config import AugmentationConfig, TrainConfig
 from trainers.launch import run, torch_threads
 from trainers.loop import TrainResult
+from trainers.online_config import build_online
 from trainers.optim import build_optimizer, learning_rate_at
+from trainers.ppo import PPOConfig
+from trainers.ppo_commands import prepare as prepare_online
 from trainers.run_files import open_reporter, prepare_run, read_json
 from trainers.version import code_version
 
@@ -129,7 +134,45 @@ def test_the_command_answers_wrong_use_in_one_line(tmp_path: Path) -> None:
         (["grid-bc", "train.learner_step=3"], "learner_steps"),
         (["grid-bc", "--data", str(tmp_path / "nothing")], "nothing"),
         (["grid-ppo", "--data", "x"], "learns by playing"),
+        (["grid-bc", "train.learning_rate=nan"], "train.learning_rate received 'nan'"),
+        (["grid-bc", "train.weight_decay=inf"], "train.weight_decay received 'inf'"),
+        (["grid-bc", "train.weight_decay=-1"], "from 0 on"),
+        (["grid-ppo", "ppo.learning_rate=nan"], "ppo.learning_rate received 'nan'"),
     ]:
         with pytest.raises(UsageError, match=message):
             command(*words, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "final_learning_rate_fraction"])
+def test_a_rate_is_a_number(name: str) -> None:
+    for value in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(UsageError, match=f"train.{name} is {value}"):
+            TrainConfig(**{name: value})
+    with pytest.raises(UsageError, match="must hold numbers"):
+        AugmentationConfig(color=float("nan"))
+
+
+def test_nothing_is_written_for_a_config_that_json_cannot_hold(grid_data: Path, tmp_path: Path) -> None:
+    config = grid_experiment(grid_data, max_grad_norm=float("nan"))
+    with pytest.raises(UsageError, match=r"^train\.max_grad_norm=nan is not finite"):
+        prepare_run(config, tmp_path / "run", resume=False)
+    weighted = dataclasses.replace(grid_experiment(grid_data).data, weights=(1.0, float("inf")))
+    with pytest.raises(UsageError, match=r"data\.weights"):
+        prepare_run(dataclasses.replace(config, data=weighted), tmp_path / "run", resume=False)
+    online = build_online("grid-ppo")
+    with pytest.raises(UsageError, match=r"^ppo\.clip=nan is not finite"):
+        prepare_online(dataclasses.replace(online, ppo=PPOConfig(clip=float("nan"))), tmp_path / "run", resume=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_can_be_no_directory_is_refused(grid_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/run")):
+        with pytest.raises(UsageError, match=r"cannot be .*--out"):
+            prepare_run(grid_experiment(grid_data), place, resume=False)
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UsageError, match=r"cannot be .*--out"):
+            prepare_online(build_online("grid-ppo"), place, resume=False)
+        with pytest.raises(UsageError, match=r"cannot be .*--out"), locked(place):
+            pass
