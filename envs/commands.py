@@ -28,9 +28,19 @@ SHOP = "shop"
 """The environment that `replay` and `reward` serve as JSON lines."""
 
 
+class _LevelAnywhere(argparse.ArgumentParser):
+    """Takes a level behind the options too, where argparse no longer expects one."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        values, rest = super().parse_known_args(args, namespace)
+        if len(rest) == 1 and rest[0].isdecimal() and getattr(values, "level", 0) is None:
+            values.level, rest = int(rest[0]), []
+        return values, rest
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommands."""
-    commands = parser.add_subparsers(dest="envs_command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="envs_command", required=True, metavar="COMMAND", parser_class=_LevelAnywhere)
     for name, add in _ADD.items():
         add(commands.add_parser(name, help=_HELP[name], description=_HELP[name].capitalize() + "."))
 

@@ -18,6 +18,8 @@ from search.headline import interval_text
 from search.selection import Selection
 from search.study import EVALUATIONS_FILE, EXPERT_POLICY, RANDOM_POLICY, STUDY_FILE, read_study
 
+EVALUATION_FOLDER = "evaluation"
+"""Where `gengap evaluate` writes in a run."""
 TABLE_SUFFIXES = (".parquet", ".csv")
 
 
@@ -120,8 +122,9 @@ def compare_role(a: Side, b: Side, role: Role, mode: ActionMode, bootstrap: Boot
 def open_sides(text: str) -> list[Side]:
     """What ``PATH`` or ``PATH:WHAT`` names.
 
-    PATH is a study, a trial's folder in a study, a folder with `evaluations.parquet`, or an evaluation table. WHAT is
-    the name of a policy in it or, for a study, a number of training levels (the policies selected there).
+    PATH is a study, a trial's folder in a study, a run that `gengap evaluate` has played, a folder with
+    `evaluations.parquet`, or an evaluation table. WHAT is the name of a policy in it or, for a study, a number of
+    training levels (the policies selected there).
 
     Returns:
         One side; for a study without WHAT one per level count.
@@ -135,16 +138,27 @@ def open_sides(text: str) -> list[Side]:
         return _study_sides(path, what)
     if path.is_dir() and not (path / EVALUATIONS_FILE).exists():
         study = next((p for p in path.resolve().parents[:2] if (p / STUDY_FILE).exists()), None)
-        if study is None:
-            raise UsageError(
-                f"{path} holds neither {STUDY_FILE} nor {EVALUATIONS_FILE}; give a study, a trial of one or a table."
-            )
-        return [_policy_side(read_study(study).table, what or path.resolve().name, str(path))]
-    table = EvaluationTable.read(path / EVALUATIONS_FILE if path.is_dir() else path)
+        if study is not None:
+            return [_policy_side(read_study(study).table, what or path.resolve().name, str(path))]
+    table = EvaluationTable.read(_table_in(path) if path.is_dir() else path)
     if what:
         return [_policy_side(table, what, str(path))]
     policies = tuple(name for name in table.policies if name not in (RANDOM_POLICY, EXPERT_POLICY))
     return [Side(label=str(path), table=table, policies=policies or tuple(table.policies))]
+
+
+def _table_in(folder: Path) -> Path:
+    """The table of a folder, or the one that `gengap evaluate` wrote for a run."""
+    for place in (folder, folder / EVALUATION_FOLDER):
+        if (place / EVALUATIONS_FILE).exists():
+            return place / EVALUATIONS_FILE
+    others = sorted((folder / EVALUATION_FOLDER).glob(f"*/{EVALUATIONS_FILE}"))  # of other protocols
+    if others:
+        raise UsageError(f"{folder} was evaluated by other protocols only; give {' or '.join(map(str, others[:3]))}.")
+    raise UsageError(
+        f"{folder} holds neither {STUDY_FILE} nor {EVALUATIONS_FILE}, nor does its {EVALUATION_FOLDER}/. If it is a "
+        f"run, play it first: `gengap evaluate {folder}`. Otherwise give a study, a trial of one or a table."
+    )
 
 
 def _split(text: str) -> tuple[Path, str]:

@@ -48,8 +48,8 @@ def run_status(args: argparse.Namespace) -> dict[str, Any]:
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     """The two sides."""
     text = (
-        "study, folder of a trial, folder with evaluations.parquet, or an evaluation table; append :POLICY or, for a "
-        "study, :LEVELS (number of training levels) to pick one"
+        "study, folder of a trial, run that `gengap evaluate` has played, folder with evaluations.parquet, or an "
+        "evaluation table; append :POLICY or, for a study, :LEVELS (number of training levels) to pick one"
     )
     parser.add_argument("a", metavar="A", help=text)
     parser.add_argument("b", metavar="B", help="the same; differences are B minus A")

@@ -24,12 +24,13 @@ from typing import Any
 from uuid import uuid4
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from data.files import atomic_write_json, disk_errors, sync_directory
 from envs.errors import RunError
 from envs.spec import EnvSpec
+from trainers.checkpoint_files import new_checkpoint, save_state, save_tensors
 from trainers.config import ExperimentConfig
 from trainers.learner import Learner
 from trainers.policy_files import (
@@ -211,17 +212,14 @@ def _write(
     averaged: bool = False,
 ) -> None:
     """One checkpoint directory, complete or not there."""
-    temporary = target.parent / f".{target.name}-{uuid4().hex[:8]}"
-    temporary.mkdir()
     algorithm, average = learner.algorithm, learner.average if averaged else None
     policy = algorithm.policy() if average is None else average.policy
     tensors = algorithm.state_dict() if average is None else with_average(algorithm, average)
-    save_file({name: _stored(tensor) for name, tensor in tensors.items()}, temporary / PARAMETERS)
-    if average is None:
-        torch.save(learner.optimizer.state_dict(), temporary / "optimizer.pt")
-    _write_texts(temporary, describe_policy(policy, algorithm, config, spec), progress, config)
-    shutil.rmtree(target, ignore_errors=True)  # a replayed step, whose first writer was killed before linking it
-    os.replace(temporary, target)
+    with new_checkpoint(target) as temporary:
+        save_tensors({name: _stored(tensor) for name, tensor in tensors.items()}, temporary / PARAMETERS)
+        if average is None:
+            save_state(learner.optimizer.state_dict(), temporary / "optimizer.pt")
+        _write_texts(temporary, describe_policy(policy, algorithm, config, spec), progress, config)
 
 
 def _write_texts(folder: Path, description: dict[str, Any], progress: Progress, config: ExperimentConfig) -> None:

@@ -23,6 +23,7 @@ from trainers.config import EvaluationConfig, ExperimentConfig
 from trainers.evaluation import protocol_of
 from trainers.online_config import OnlineConfig
 from trainers.run_files import CONFIG, read_json
+from trainers.sealed_rows import write_keeping_test
 from trainers.training_data import open_training_data
 
 TABLE, SUMMARY, LEDGER = "evaluations.parquet", "evaluation.json", "ledger.jsonl"
@@ -76,7 +77,7 @@ def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
 
     run = _open(args)
     protocol = protocol_of(run.evaluation, make_spec(run.env), run.train_levels)
-    permit = _permit(run, args.test) if args.test else None
+    permit = _permit(run, args.test) if args.test is not None else None
     roles = [role for role in protocol.roles if role != Role.TEST or permit is not None]
     out = args.out or run.directory / "evaluation"
     if args.protocol:
@@ -101,9 +102,8 @@ def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
             train_seed=run.seed,
             progress=progress.update,
         )
+    table = write_keeping_test(table, out / TABLE)
     values = summarize(table)
-    out.mkdir(parents=True, exist_ok=True)
-    table.write(out / TABLE)
     atomic_write_json(out / SUMMARY, values)
     _print_table(table, values)
     say(f"Every episode: {out / TABLE}")
@@ -167,7 +167,10 @@ def _open_source(name: str, env: str | None, evaluation: EvaluationConfig) -> _R
 def _permit(run: _Run, reason: str) -> Permit:
     """A permit recorded beside the run; earlier reads are said out loud."""
     if not reason.strip():
-        raise UsageError("--test needs a reason, for example --test 'selected by validation return'.")
+        raise UsageError(
+            f"--test is {reason!r}; it needs a reason, for example --test 'selected by validation return'. "
+            "Leave --test out to leave the test unread."
+        )
     fingerprint = _without_seed(run.config)
     permit = Ledger(run.directory / LEDGER).issue(
         run.name, fingerprint, run.dataset_fingerprint, rule="chosen by hand", reason=reason

@@ -11,13 +11,14 @@ from typing import Any
 from uuid import uuid4
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from data.files import disk_errors
 from envs.errors import RunError
 from envs.spec import EnvSpec
 from trainers.actor_critic import PPOLearner
 from trainers.checkpoint import policy_id
+from trainers.checkpoint_files import new_checkpoint, save_state, save_tensors
 from trainers.ppo import Moments
 
 LAST = "last"
@@ -40,11 +41,8 @@ def save_learner(run_dir: Path, learner: PPOLearner, spec: EnvSpec, config: Any,
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"update-{learner.updates:06d}"
-        temporary = folder / f".{target.name}-{uuid4().hex[:8]}"
-        temporary.mkdir()
-        _write(temporary, learner, spec, config, progress)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(temporary, target)
+        with new_checkpoint(target) as temporary:
+            _write(temporary, learner, spec, config, progress)
         link = folder / f".{LAST}-{uuid4().hex[:8]}"
         link.symlink_to(target.name)
         os.replace(link, folder / LAST)
@@ -84,8 +82,8 @@ def restore_learner(run_dir: Path, learner: PPOLearner) -> dict[str, Any] | None
 
 def _write(folder: Path, learner: PPOLearner, spec: EnvSpec, config: Any, progress: Any) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learner.module.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors")
-    torch.save(learner.optimizer.state_dict(), folder / "optimizer.pt")
+    save_tensors(tensors, folder / "model.safetensors")
+    save_state(learner.optimizer.state_dict(), folder / "optimizer.pt")
     parts: dict[str, Any] = {
         "policy.json": {
             "policy_id": policy_id(learner.module.policy),

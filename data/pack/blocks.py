@@ -70,7 +70,7 @@ class BlockWriter:
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = self._temporary.open("wb")
-            self._file.write(HEADER.pack(MAGIC, VERSION))
+            self._file.write(HEADER.pack(MAGIC, VERSION))  # buffered: it meets a full disk in `__exit__` first
 
     def __enter__(self) -> BlockWriter:
         return self
@@ -78,8 +78,11 @@ class BlockWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        try:
+            with disk_errors(self.path):
+                self._file.close()  # writes what is still buffered
+        finally:
+            self._temporary.unlink(missing_ok=True)
 
     def array(self, name: str, dtype: str, shape: tuple[int, ...] = (), *, level: int = 19) -> ArrayWriter:
         """Begin an array [rows, *shape]; arrays may be written in turns.

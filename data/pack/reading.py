@@ -172,6 +172,15 @@ class StoredArray:
             parts.append(self._block(number)[max(start - offset, 0) : stop - offset])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    def check(self) -> None:
+        """Read every block.
+
+        Raises:
+            RunError: If one is damaged.
+        """
+        for number in range(len(self._blocks)):
+            self._block(number)
+
     def _block(self, number: int) -> Array:
         if number in self._kept:
             self._kept.move_to_end(number)

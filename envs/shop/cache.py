@@ -15,6 +15,7 @@ from envs.errors import RunError, UsageError
 from envs.files import disk_errors, only_builder, remove_folder
 from envs.shop.arrays import Array, ArrayFolder, open_arrays, save_arrays
 from envs.shop.catalogue import SCHEMA_VERSION, Catalogue
+from envs.shop.checks import check_file
 from envs.shop.index import index_arrays
 from envs.shop.product import Product
 from envs.shop.search import INDEX_VERSION, Bm25Search, search_document
@@ -57,8 +58,8 @@ def files_key(files: Sequence[Path | str | None], settings: Mapping[str, Any]) -
     """
     found: list[Any] = []
     for file in files:
-        if file is not None and not Path(file).is_file():
-            raise UsageError(f"There is no file {file}. Check the path.")
+        if file is not None:
+            check_file(Path(file))
         stat = None if file is None else Path(file).stat()
         found.append(stat and [str(Path(file or "").resolve()), stat.st_size, stat.st_mtime_ns])
     return content_key([found, dict(settings)])

@@ -11,10 +11,26 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
+from envs.console import say
 from envs.errors import UsageError
+from envs.shop.checks import (
+    DOLLARS,
+    LINES,
+    NAMED_LISTS,
+    NAMED_TEXTS,
+    NUMBERS,
+    OBJECT_OR_NULL,
+    TEXT,
+    TEXT_OR_NULL,
+    TEXTS,
+    TEXTS_OR_NULL,
+    check_kinds,
+    few,
+    shorten,
+)
 from envs.shop.files import ShopFiles, open_shop
 from envs.shop.goals import goal_from_record
 from envs.shop.product import product_from_loaded
@@ -24,6 +40,21 @@ from envs.shop.rules import PRESETS, preset
 from envs.shop.session import Session, Turn
 from envs.shop.shop import Shop
 
+ROW_KINDS = {
+    "asin": TEXT_OR_NULL,
+    "product": OBJECT_OR_NULL,
+    "options": NAMED_TEXTS,
+    "price": DOLLARS,
+    "goal_nouns": TEXTS_OR_NULL,
+    "product_nouns": TEXTS_OR_NULL,
+}
+PRODUCT_KINDS = {
+    **dict.fromkeys(("asin", "Title", "name", "query", "category", "product_category", "Description", "Price"), TEXT),
+    "BulletPoints": LINES,
+    "Attributes": TEXTS,
+    "pricing": NUMBERS,
+    "options": NAMED_LISTS,
+}
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 FILE_HELP = {
     "products": "product file of the original's schema (required)",
@@ -32,7 +63,7 @@ FILE_HELP = {
     "prices": "hidden prices; without it they are drawn",
     "nouns": "title -> nouns; without it the tagger or a word list decides",
     "goals": "ready goals in final order, instead of building them",
-    "rankings": "recorded query -> products lists, used instead of searching",
+    "rankings": "recorded query -> products lists, used instead of searching for the queries they hold",
 }
 
 
@@ -45,7 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser, plays: bool) -> None:
     for name, text in FILE_HELP.items():
         group.add_argument(f"--{name}", metavar="FILE", help=text)
     group.add_argument("--tagger", metavar="MODEL", help="spaCy model for other titles (needs the extra 'nouns')")
-    group.add_argument("--load-seed", type=int, metavar="N", help="compat: draws prices and price caps")
+    group.add_argument(
+        "--load-seed",
+        type=int,
+        metavar="N",
+        help="compat: draws prices and price caps (default: the price file's own load_seed, or 0)",
+    )
     if plays:
         group.add_argument(
             "--mode", default="text_rich", metavar="MODE", help=f"{', '.join(MODES)} (default text_rich)"
@@ -59,6 +95,8 @@ def run_replay(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UsageError: If an option or a file is wrong.
     """
+    given = {"the level": args.level, "--actions": args.actions, "--random": args.random}
+    _refuse(given, 'goals and actions come on standard input, for example {"reset": 5} and {"action": "search[tea]"}')
     shop = open_from(args, with_goals=True)
     return {"lines": talk(player(Session(shop, args.mode)), sys.stdin.buffer, sys.stdout.buffer)}
 
@@ -69,7 +107,15 @@ def run_reward(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UsageError: If an option or a file is wrong.
     """
+    _refuse({"RETURN": args.returns or None}, "purchases come on standard input, one JSON object a line")
     return {"lines": talk(judge(open_from(args, with_goals=False)), sys.stdin.buffer, sys.stdout.buffer)}
+
+
+def _refuse(given: Mapping[str, Any], instead: str) -> None:
+    """Say what only other environments take."""
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"The shop takes no such argument: {name} is {value!r}. Leave it out; {instead}.")
 
 
 def open_from(args: argparse.Namespace, *, with_goals: bool) -> Shop:
@@ -86,7 +132,7 @@ def open_from(args: argparse.Namespace, *, with_goals: bool) -> Shop:
         raise UsageError("The shop needs --products FILE, a product file of the original's schema.")
     files = ShopFiles(**{name: getattr(args, name) for name in (*FILE_HELP, "tagger")}, load_seed=args.load_seed)
     rules = dataclasses.replace(preset(args.preset), show_attributes=getattr(args, "show_attributes", False))
-    return open_shop(files, rules, with_goals=with_goals)
+    return open_shop(files, rules, with_goals=with_goals, tell=say)
 
 
 def talk(answer: Answer, lines: Iterable[bytes], out: BinaryIO) -> int:
@@ -143,7 +189,7 @@ def judge(shop: Shop) -> Answer:
     reward = compat_reward if shop.rules.released_reward else strict_reward
 
     def answer(row: dict[str, Any]) -> dict[str, Any]:
-        _require(row, ("goal", "options"))
+        _check_row(row)
         if row.get("product") is not None:
             product = product_from_loaded(row["product"])
         elif row.get("asin") is not None:
@@ -166,7 +212,14 @@ def judge(shop: Shop) -> Answer:
     return answer
 
 
-def _require(row: dict[str, Any], keys: Iterable[str]) -> None:
-    missing: Iterator[str] = (key for key in keys if not isinstance(row.get(key), dict))
-    for key in missing:
-        raise UsageError(f"A row needs an object under {key!r}.")
+def _check_row(row: dict[str, Any]) -> None:
+    for key in ("goal", "options"):
+        if not isinstance(row.get(key), dict):
+            raise UsageError(f"A row needs an object under {key!r}, found {shorten(row.get(key))}.")
+    check_kinds("The row", row, ROW_KINDS)
+    product = row.get("product")
+    if product is None:
+        return
+    if not {"Title", "name"} & set(product):
+        raise UsageError(f"The product needs a text under 'Title', its name; it has {few(product)}.")
+    check_kinds("The product", product, PRODUCT_KINDS)

@@ -10,7 +10,8 @@ from typing import Any
 
 from envs.errors import UsageError
 from envs.shop.catalogue import Catalogue
-from envs.shop.goals import Goal, HumanInstruction, SyntheticInstruction, goal_from_record
+from envs.shop.checks import TEXTS, few, shorten
+from envs.shop.goals import GOAL_KEYS, Goal, HumanInstruction, SyntheticInstruction, goal_from_record
 from envs.shop.product import DUMMY_ATTRIBUTE
 from envs.shop.search import rankings_from_rows
 from envs.shop.stream import stream_object, stream_rows, stream_table
@@ -130,8 +131,19 @@ def read_goals(path: Path | str) -> list[Goal]:
     goals: list[Goal] = []
     for row in _rows(path, "goals"):
         with named(Path(path), f"goal {len(goals)}"):
-            goals.append(goal_from_record(row))
+            goals.append(_ready_goal(row))
     return goals
+
+
+def _ready_goal(row: dict[str, Any]) -> Goal:
+    missing = [key for key in GOAL_KEYS if key not in row]
+    if not missing:
+        return goal_from_record(row)
+    where = " Its goal stands under 'goal'; write that object alone." if isinstance(row.get("goal"), dict) else ""
+    raise UsageError(
+        f"A goal has no key {missing[0]!r}; it has {few(row)}.{where} Allowed: one JSON array of goals, an object "
+        f"with that array under 'goals', or one goal a line; every goal has the keys {', '.join(GOAL_KEYS)}."
+    )
 
 
 def read_goal_texts(path: Path | str) -> list[str]:
@@ -158,9 +170,18 @@ def read_rankings(path: Path | str) -> dict[str, Sequence[str]]:
     """
     rows = list(_rows(path))
     with named(Path(path), "the rankings"):
-        if len(rows) == 1 and "asins" not in rows[0] and all(isinstance(asins, list) for asins in rows[0].values()):
-            return {query: tuple(asins) for query, asins in rows[0].items()}
-        return dict(rankings_from_rows(rows))
+        if len(rows) == 1 and not {"query", "asins"} & set(rows[0]):
+            return {query: _identifiers(query, asins) for query, asins in rows[0].items()}
+        return {query: _identifiers(query, list(asins)) for query, asins in rankings_from_rows(rows)}
+
+
+def _identifiers(query: str, asins: Any) -> tuple[str, ...]:
+    if TEXTS.holds(asins):
+        return tuple(map(intern, asins))
+    raise UsageError(
+        f"the entry of {shorten(query)} is {shorten(asins)}. Allowed: an object of queries with their lists of "
+        "identifiers, or rows of a text 'query' and such a list 'asins'."
+    )
 
 
 def count_unknown(entries: Iterable[str], catalogue: Catalogue) -> int:
@@ -195,9 +216,3 @@ def named(path: Path, place: str) -> Iterator[None]:
         raise UsageError(f"{path}, {place}: {error}") from error
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise UsageError(f"{path}, {place}: a value has an unexpected type ({error}).") from error
-
-
-def shorten(value: Any) -> str:
-    """A value as an error shows it: at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from envs.errors import UsageError
 from envs.shop.cache import cache_directory, cached_search, can_cache
 from envs.shop.catalogue import Catalogue, ProductNumbers
+from envs.shop.checks import few
 from envs.shop.entries import (
     read_goals,
     read_human_instructions,
@@ -63,7 +64,13 @@ class ShopFiles:
     load_seed: int | None = None
 
 
-def open_shop(files: ShopFiles, rules: ShopRules = STRICT, *, with_goals: bool = True) -> Shop:
+Tell = Callable[[str], None]
+"""Is told what a person should know, one line at a time."""
+
+
+def open_shop(
+    files: ShopFiles, rules: ShopRules = STRICT, *, with_goals: bool = True, tell: Tell | None = None
+) -> Shop:
     """The shop of these files.
 
     Products and attributes are streamed into a catalogue in the cache directory (see `envs.shop.cache`) the first time
@@ -75,6 +82,7 @@ def open_shop(files: ShopFiles, rules: ShopRules = STRICT, *, with_goals: bool =
         files: Where the content lies.
         rules: The fidelity switches.
         with_goals: False for a shop that only judges purchases and needs no goals of its own.
+        tell: Called with which seed draws prices, and with what the rankings and the catalogue do not share.
 
     Raises:
         UsageError: If a file is missing or holds something else than expected; names the file.
@@ -88,7 +96,7 @@ def open_shop(files: ShopFiles, rules: ShopRules = STRICT, *, with_goals: bool =
             stacklevel=2,
         )
     shelf = Shelf(load_catalogue(files.products, files.attributes, cached=cached).catalogue)
-    prices, rng = _prices(files, rules, shelf)
+    prices, rng = _prices(files, rules, shelf, tell, with_goals and not files.goals)
     goals: list[Goal] = []
     if with_goals and files.goals:
         goals = read_goals(files.goals)
@@ -96,7 +104,7 @@ def open_shop(files: ShopFiles, rules: ShopRules = STRICT, *, with_goals: bool =
         goals = _built_goals(files, rules, shelf, prices, rng)
     search: SearchBackend = LazySearch(shelf.catalogue, cached=cached)
     if files.rankings:
-        search = RecordedSearch(read_rankings(files.rankings), shelf.find, search)
+        search = RecordedSearch(_rankings(files.rankings, shelf, tell), shelf.find, search, tell)
     tagger = spacy_tagger(files.tagger) if files.tagger else heuristic_nouns
     nouns = Nouns(read_nouns(files.nouns) if files.nouns else {}, tagger)
     return Shop(products=shelf, goals=goals, search=search, nouns=nouns, prices=prices, rules=rules)
@@ -125,7 +133,24 @@ class LazySearch:
         return self._search.search(query)
 
 
-def _prices(files: ShopFiles, rules: ShopRules, shelf: Shelf) -> tuple[Mapping[str, float], random.Random]:
+def _rankings(path: str, shelf: Shelf, tell: Tell | None) -> dict[str, Sequence[str]]:
+    """Recorded searches of this catalogue."""
+    rankings = read_rankings(path)
+    named = {asin for asins in rankings.values() for asin in asins}
+    unknown = {asin for asin in named if shelf.find(asin) is None}
+    if named and len(unknown) == len(named):
+        raise UsageError(
+            f"{path} names no product of the catalogue, but {few(unknown)}. Allowed: rankings of this catalogue, "
+            "query -> identifiers of products."
+        )
+    if unknown and tell is not None:
+        tell(f"{path} names {len(unknown):,} of {len(named):,} products that the catalogue lacks: {few(unknown)}.")
+    return rankings
+
+
+def _prices(
+    files: ShopFiles, rules: ShopRules, shelf: Shelf, tell: Tell | None, with_caps: bool
+) -> tuple[Mapping[str, float], random.Random]:
     """Hidden prices, and the generator that draws price caps after them."""
     drawn: npt.NDArray[np.float64] = np.empty(len(shelf) if rules.sampled_prices else 0)
     rest = ProductNumbers(shelf.catalogue, drawn) if rules.sampled_prices else StrictPrices(shelf)
@@ -133,9 +158,21 @@ def _prices(files: ShopFiles, rules: ShopRules, shelf: Shelf) -> tuple[Mapping[s
     named_seed = read_prices(files.prices, prices.give) if files.prices else None
     seed = files.load_seed if files.load_seed is not None else named_seed or 0
     rng = random.Random(seed)
+    if tell is not None and rules.sampled_prices:
+        _tell_seed(tell, seed, files, named_seed, with_caps)
     if rules.sampled_prices:
         drawn[:] = compat_prices(shelf.catalogue.shown_prices(), rng)
     return prices if files.prices else rest, rng
+
+
+def _tell_seed(tell: Tell, seed: int, files: ShopFiles, named_seed: int | None, with_caps: bool) -> None:
+    drawn = [*([] if files.prices else ["prices"]), *(["price caps"] if with_caps else [])]
+    if files.load_seed is not None:
+        origin = "of --load-seed"
+    else:
+        origin = "the default; --load-seed N chooses another" if named_seed is None else "of the price file"
+    if drawn:
+        tell(f"Load seed {seed} ({origin}) draws the {' and '.join(drawn)}.")
 
 
 def _built_goals(

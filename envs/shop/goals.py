@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from envs.errors import UsageError
+from envs.shop.checks import NUMBER, TEXT, TEXT_OR_NULL, TEXTS, WANTED_OPTIONS, Kind, check_kinds, few
 from envs.shop.prices import NO_CAP, CapRule, price_clause
 from envs.shop.product import Product
 
@@ -24,6 +25,17 @@ __all__ = [
     "human_goals",
     "synthetic_goals",
 ]
+
+GOAL_KEYS = ("attributes", "goal_options", "price_upper")
+"""What every ready goal has."""
+_GOAL_KINDS: dict[str, Kind] = {
+    "attributes": TEXTS,
+    "goal_options": WANTED_OPTIONS,
+    "price_upper": NUMBER,
+    "weight": NUMBER,
+    "asin": TEXT_OR_NULL,
+    **dict.fromkeys(("query", "name", "product_category", "category", "instruction_text"), TEXT),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,11 +198,12 @@ def goal_from_record(record: Mapping[str, Any]) -> Goal:
             ``product_category``, ``category``, ``instruction_text`` and ``weight`` where known.
 
     Raises:
-        UsageError: If a required key is missing.
+        UsageError: If a required key is missing, or a value is of another type.
     """
-    for key in ("attributes", "goal_options", "price_upper"):
+    for key in GOAL_KEYS:
         if key not in record:
-            raise UsageError(f"A goal has no key {key!r}; it has {', '.join(sorted(record)) or 'none'}.")
+            raise UsageError(f"A goal has no key {key!r}; it has {few(record)}.")
+    check_kinds("A goal", record, _GOAL_KINDS)
     wanted = record["goal_options"]
     options = dict(wanted) if isinstance(wanted, Mapping) else tuple(wanted)
     attributes, cap = tuple(record["attributes"]), record["price_upper"]

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from envs.errors import UsageError
 from envs.shop.cache import cached_catalogue, files_key
 from envs.shop.catalogue import Catalogue
-from envs.shop.entries import named, read_attributes, shorten
+from envs.shop.checks import shorten
+from envs.shop.entries import named, read_attributes
 from envs.shop.product import LONGEST_ASIN, Product, product_from_record
 from envs.shop.stream import stream_rows
 

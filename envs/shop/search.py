@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from envs.errors import RunError, UsageError, unknown_name
 from envs.shop.analysis import Analyzer
+from envs.shop.checks import few, shorten
 from envs.shop.index import K1, B, index_arrays
 from envs.shop.product import Product
 
@@ -112,6 +113,7 @@ class RecordedSearch:
             are left out, as the original does.
         find: Identifier -> catalogue position, None if the catalogue does not hold it.
         fallback: Asked for queries without a recording.
+        tell: Called with a line for a person at the first query without a recording.
     """
 
     def __init__(
@@ -119,10 +121,12 @@ class RecordedSearch:
         rankings: Mapping[str, Sequence[str]],
         find: Callable[[str], int | None],
         fallback: SearchBackend | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self._rankings = rankings
         self._find = find
         self._fallback = fallback
+        self._tell = tell
 
     def search(self, query: str) -> tuple[int, ...]:
         """The catalogue positions recorded for a query.
@@ -136,6 +140,9 @@ class RecordedSearch:
             return tuple(position for position in positions if position is not None)
         if self._fallback is None:
             raise unknown_name("recorded query", query, self._rankings)
+        if self._tell is not None:
+            self._tell(f"The query {shorten(query)} is not in the rankings; queries like it are searched instead.")
+            self._tell = None
         return self._fallback.search(query)
 
 
@@ -149,7 +156,7 @@ def rankings_from_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str,
         query, asins = row.get("query"), row.get("asins")
         if not isinstance(query, str) or not isinstance(asins, list):
             raise UsageError(
-                f"Row {number} of the rankings needs a text 'query' and a list 'asins', found {sorted(row)}."
+                f"Row {number} of the rankings needs a text 'query' and a list 'asins'; it has {few(row)}."
             )
         yield query, tuple(asins)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from envs.errors import RunError, UsageError
+from envs.shop.checks import check_file
 
 PIECE_CHARACTERS = 1 << 20
 LARGEST_ENTRY_CHARACTERS = 1 << 26
@@ -105,8 +106,7 @@ class _Reader:
     """
 
     def __init__(self, path: Path, openings: str) -> None:
-        if not path.is_file():
-            raise UsageError(f"There is no file {path}. Check the path.")
+        check_file(path)
         self._path = path
         self._file = _open_text(path)
         self._decoder = json.JSONDecoder()

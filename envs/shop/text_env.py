@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import random
-from typing import Any
+from typing import Any, SupportsIndex
 
 import gymnasium
 from gymnasium import spaces
@@ -90,22 +91,27 @@ class ShopTextEnv(gymnasium.Env[str, str]):
             if name != "goal":
                 raise unknown_name("reset option", name, ["goal"])
         goal = (options or {}).get("goal")
+        if goal is not None and (isinstance(goal, bool) or not isinstance(goal, SupportsIndex)):
+            raise UsageError(
+                f"The reset option 'goal' is {goal!r}; allowed: the whole number of a goal, for example "
+                '{"goal": 3}, or no such option to draw one.'
+            )
         if seed is not None:
             self.session.rng.seed(seed)
-        self._goal = self._draw() if goal is None else int(goal)
+        self._goal = self._draw() if goal is None else operator.index(goal)
         turn = self.session.reset(self._goal)
         self._steps, self._over = 0, False
         return turn.observation, self._info(turn)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Do what the text says.
+        """Do what the text says; whatever is no text is refused like a malformed one.
 
         Raises:
             ResetNeeded: Before the first reset, and after the end of an episode.
         """
         if self._over:
             raise gymnasium.error.ResetNeeded("The episode has ended or never began; call reset() first.")
-        turn = self.session.act(action)
+        turn = self.session.act(action if isinstance(action, str) else "")
         self._steps += 1
         truncated = not turn.terminated and self._steps == self._max_steps
         self._over = turn.terminated or truncated

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from data.commands import add_arguments, run
+from data.pack.write import pack_actions, pack_frames
+from data.store import Store
+from envs.errors import UsageError
 from tests.data.helpers import make_episode, write
 
 
@@ -33,6 +36,25 @@ def test_info_says_what_a_dataset_holds(path: Path, capsys: pytest.CaptureFixtur
     out = capsys.readouterr().out
     assert "20 transitions in 4 episodes on levels 0..3 (4)" in out
     assert values["fingerprint"] in out
+
+
+@pytest.mark.parametrize("kind", ["frames", "actions"])
+def test_verify_reads_a_packed_file(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    file = tmp_path / "set.bin"
+    if kind == "frames":
+        pack_frames(Store(path), file)
+    else:
+        pack_actions(Store(path), file, checked=False)
+    assert call("verify", str(file)) == {"path": str(file), "sound": True, "problems": [], "exit_code": 0}
+    assert ("unpack" in capsys.readouterr().out) == (kind == "actions")
+    whole = file.read_bytes()
+    for place in range(12, len(whole), max(1, len(whole) // 60)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert call("verify", str(file))["exit_code"] == 1, place
+    with pytest.raises(UsageError, match="There is no file"):
+        call("verify", str(tmp_path / "missing.pack"))
+    with pytest.raises(UsageError, match="not a packed dataset"):
+        call("verify", str(path / "manifest.json"))
 
 
 def test_verify_fails_on_damage(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from data.pack import blocks
 from data.pack.blocks import FOOTER, HEADER, MAGIC, BlockWriter, narrowest, shuffled, unshuffled
 from data.pack.reading import BlockFile
 from envs.errors import RunError, UsageError
+from tests.limits import small_files
 
 ARRAYS = hnp.arrays(
     dtype=st.sampled_from(["u1", "<i2", "<i8", "<f2", "<f4", "<f8", "?"]),
@@ -31,6 +32,14 @@ def write(path: Path, **arrays: np.ndarray) -> Path:
             file.array(name, values.dtype.str, values.shape[1:]).write(values)
         file.finish({"made": "here"})
     return path
+
+
+@pytest.mark.parametrize("limit", [4, 100, 100_000])
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path: Path, limit: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, 500_000, dtype=np.uint8)
+    with small_files(limit), pytest.raises(RunError, match=r"No space left while writing .*a\.pack"):
+        write(tmp_path / "a.pack", noise=noise)
+    assert list(tmp_path.iterdir()) == []
 
 
 def read_all(path: Path) -> dict[str, np.ndarray]:

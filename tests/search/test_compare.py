@@ -78,6 +78,25 @@ def test_tables_without_a_study(tmp_path: Path) -> None:
     assert row["probability_b_is_better"]["point"] == 0.5  # type: ignore[index]
 
 
+def test_runs_are_compared_where_they_were_evaluated(tmp_path: Path) -> None:
+    from metrics.protocol import Role
+
+    for name, success in (("a", 0.25), ("b", 0.75)):
+        (tmp_path / name).mkdir()
+        table = EvaluationTable(rows(name, Role.VALIDATION, success))
+        if name == "b":
+            table.write(tmp_path / name / "evaluation" / "paper" / "evaluations.parquet")
+            with pytest.raises(UsageError, match=r"other protocols only; give .*/evaluation/paper/"):
+                compare(str(tmp_path / "a"), str(tmp_path / name), FEW)
+        else:
+            with pytest.raises(UsageError, match=r"`gengap evaluate .*/a`"):
+                compare(str(tmp_path / name), str(tmp_path), FEW)
+        table.write(tmp_path / name / "evaluation" / "evaluations.parquet")
+    row = only(compare(str(tmp_path / "a"), f"{tmp_path / 'b'}:b", FEW), "validation")
+    assert row["difference"]["point"] > 0  # type: ignore[index]
+    assert row["a"] == str(tmp_path / "a")
+
+
 def test_splits_that_lie_in_different_environments_are_not_compared(tmp_path: Path) -> None:
     from metrics.protocol import Role
 

@@ -13,6 +13,7 @@ import torch
 from actors.policy import PolicyInput
 from envs.errors import RunError
 from envs.registry import make_spec
+from tests.limits import small_files
 from tests.trainers.helpers import grid_experiment, random_batch
 from trainers.algorithms import build_algorithm
 from trainers.checkpoint import (
@@ -157,3 +158,13 @@ def test_pointers_lead_to_checkpoints_and_to_the_last_one_when_theirs_was_pruned
     assert load_policy(pointer).policy_id == policy_id(learner.algorithm.policy())
     with pytest.raises(RunError, match="no checkpoint at"):
         load_policy(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("limit", [500, 12_000, 40_000])
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path: Path, config: ExperimentConfig, limit: int) -> None:
+    small, large = make_learner(config, steps=1, hidden_size=1), make_learner(config)
+    kept = save(tmp_path, small, config)
+    with small_files(limit), pytest.raises(RunError, match=r"No space left while writing .*step-00000003"):
+        save(tmp_path, large, config)
+    assert latest_checkpoint(tmp_path) == kept
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["best", "last", kept.name]

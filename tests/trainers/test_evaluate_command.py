@@ -13,7 +13,7 @@ from data.dataset import Dataset
 from metrics.ledger import Ledger
 from metrics.protocol import Role
 from metrics.protocols import training_levels
-from metrics.table import EvaluationTable
+from metrics.table import KEY_COLUMNS, EvaluationTable
 
 pytestmark = pytest.mark.ray
 
@@ -53,8 +53,14 @@ def test_a_run_is_evaluated_and_its_test_read_only_with_a_reason(
     assert permit.reason == "chosen by validation"
     assert table.policies == [permit.policy_id]
 
-    assert run("evaluate", str(trained), *SMALL, "--test", " ") == 2
-    assert "reason" in capsys.readouterr().err
+    assert run("evaluate", str(trained), *SMALL) == 0
+    again = EvaluationTable.read(trained / "evaluation" / "evaluations.parquet").frame
+    keys = list(KEY_COLUMNS)
+    assert again.set_index(keys).sort_index().equals(table.frame.set_index(keys).sort_index())
+
+    for reason in (" ", ""):
+        assert run("evaluate", str(trained), *SMALL, "--test", reason) == 2
+        assert f"--test is {reason!r}; it needs a reason" in capsys.readouterr().err
 
 
 def test_a_run_is_judged_by_a_shift_over_several_environments(

@@ -14,6 +14,7 @@ from envs.errors import RunError, UsageError
 from envs.registry import make_spec
 from metrics.history import read_history
 from metrics.loggers import NullLogger
+from tests.limits import small_files
 from trainers.checkpoint import load_policy
 from trainers.config import NetworkConfig
 from trainers.fragment import Fragment
@@ -90,6 +91,16 @@ def test_resuming_gives_the_same_next_update(tmp_path: Path) -> None:
     assert straight.update(second) == resumed.update(second)
     assert torch.equal(parameters(straight), parameters(resumed))
     assert resumed.learner_step == 2 * settings.ppo.epochs * settings.ppo.minibatches
+
+
+@pytest.mark.parametrize("limit", [500, 20_000])
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path: Path, limit: int) -> None:
+    settings = config()
+    spec = make_spec(settings.env)
+    learner = build_learner(settings, spec)
+    with small_files(limit), pytest.raises(RunError, match=r"No space left while writing .*checkpoints"):
+        save_learner(tmp_path, learner, spec, settings, OnlineProgress(env_steps=128, elapsed_s=1.5))
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path) -> None:

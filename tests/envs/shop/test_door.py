@@ -166,14 +166,82 @@ def test_actions_before_the_first_reset_and_blank_lines() -> None:
         ({"goal": {"attributes": ["a"]}}, "goal_options"),
         ({"goal": None}, "'goal'"),
         ({"options": []}, "'options'"),
-        ({"price": "5"}, "error"),
+        ({"price": "5"}, "'price' is '5'; allowed: a finite number of dollars"),
+        ({"price": float("nan")}, "'price' is nan; allowed: a finite number of dollars"),
+        ({"price": True}, "'price' is True"),
+        ({"asin": 5}, "'asin' is 5; allowed: a text, or null"),
+        ({"options": {"color": 5}}, "'options' is {'color': 5}; allowed: an object of texts"),
+        ({"goal_nouns": "abc"}, "'goal_nouns' is 'abc'; allowed: a list of texts, or null"),
+        ({"product_nouns": [1]}, "'product_nouns' is [1]"),
+        ({"product": {}}, "'product' is {}; allowed: an object that is not empty, or null"),
+        ({"product": {"query": "tea"}}, "needs a text under 'Title'"),
+        ({"product": {"Title": 5}}, "The product: 'Title' is 5; allowed: a text"),
+        ({"product": {"Title": "t", "Attributes": None}}, "The product: 'Attributes' is None; allowed: a list"),
+        ({"product": {"Title": "t", "BulletPoints": [1]}}, "The product: 'BulletPoints' is [1]"),
+        ({"product": {"Title": "t", "pricing": "5"}}, "The product: 'pricing' is '5'; allowed: a list of numbers"),
+        ({"product": {"Title": "t", "options": {"a": "b"}}}, "allowed: an object of lists of texts"),
     ],
 )
 def test_broken_reward_rows(change: dict[str, Any], message: str) -> None:
     row = next(row for row in rows("rewards.jsonl.gz") if row["asin"])
     (answer,) = ask(judge(recorded_shop("human")), {**row, **change})
-    assert message in json.dumps(answer)
     assert list(answer) == ["error"]
+    assert message in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attributes": None}, "A goal: 'attributes' is None; allowed: a list of texts"),
+        ({"attributes": "abc"}, "A goal: 'attributes' is 'abc'"),
+        ({"price_upper": "10"}, "A goal: 'price_upper' is '10'; allowed: a number"),
+        ({"goal_options": {"size": 5}}, "allowed: a list of texts, or an object of texts"),
+        ({"asin": 5}, "A goal: 'asin' is 5; allowed: a text, or null"),
+        ({"name": None}, "A goal: 'name' is None; allowed: a text"),
+        ({"price_upper": float("nan")}, "must be above 0"),
+    ],
+)
+def test_broken_goals_of_reward_rows(change: dict[str, Any], message: str) -> None:
+    row = next(row for row in rows("rewards.jsonl.gz") if row["asin"])
+    (answer,) = ask(judge(recorded_shop("human")), {**row, "goal": {**row["goal"], **change}})
+    assert list(answer) == ["error"]
+    assert message in answer["error"]
+
+
+def test_what_files_do_not_share_and_the_seed_are_said_once(tmp_path: Path) -> None:
+    (tmp_path / "rankings").write_text(json.dumps({"anything": ["B052WP549M", "B0UNKNOWN"]}))
+    instructions = str(GOLDEN / "items_human_ins.json")
+    files = replace(FILES, rankings=str(tmp_path / "rankings"), instructions=instructions)
+    said: list[str] = []
+    shop = open_shop(files, COMPAT, tell=said.append)
+    for query in ("anything", "tea", "cup"):
+        shop.hits((query,))
+    assert [line.split("/")[-1] for line in said] == [
+        "Load seed 7001 (of the price file) draws the price caps.",
+        "rankings names 1 of 2 products that the catalogue lacks: 'B0UNKNOWN'.",
+        "The query 'tea' is not in the rankings; queries like it are searched instead.",
+    ]
+
+
+def test_the_seed_that_draws_is_said(tmp_path: Path) -> None:
+    (tmp_path / "prices").write_text(json.dumps({recorded_shop("human").products.asin(0): 3.25}))
+    plain = replace(FILES, prices=str(tmp_path / "prices"), instructions=str(GOLDEN / "items_human_ins.json"))
+    ready = replace(plain, goals=str(GOLDEN / "goals.json"))
+    cases = [
+        (plain, COMPAT, ["Load seed 0 (the default; --load-seed N chooses another) draws the price caps."]),
+        (replace(plain, load_seed=4), COMPAT, ["Load seed 4 (of --load-seed) draws the price caps."]),
+        (
+            replace(plain, prices=None),
+            COMPAT,
+            ["Load seed 0 (the default; --load-seed N chooses another) draws the prices and price caps."],
+        ),
+        (plain, STRICT, []),
+        (ready, COMPAT, []),
+    ]
+    for files, rules, expected in cases:
+        said: list[str] = []
+        open_shop(files, rules, tell=said.append)
+        assert said == expected
 
 
 def test_strict_rows_are_judged_strictly() -> None:
@@ -253,6 +321,13 @@ def test_goals_and_rankings_come_in_many_forms(tmp_path: Path) -> None:
         ("rankings", '[{"query": 1}]', "asins"),
         ("rankings", "[3]", "list of objects"),
         ("rankings", '{"query": 1}', "asins"),
+        ("rankings", '{"tea": 1}', "the entry of 'tea' is 1. Allowed: an object of queries"),
+        ("rankings", '{"tea": [1]}', r"the entry of 'tea' is \[1\]"),
+        ("rankings", '{"Green tea": ["tea"]}', "names no product of the catalogue, but 'tea'"),
+        ("rankings", '{"query": "tea", "asins": [1]}', r"the entry of 'tea' is \[1\]"),
+        ("goals", '{"sample": [{"index": 5, "goal": {}}]}', "it has 'sample'. Allowed: one JSON array of goals"),
+        ("goals", '[{"index": 5, "goal": {}}]', "goal 0: .*Its goal stands under 'goal'; write that object alone"),
+        ("goals", json.dumps({f"t{n}": [] for n in range(1000)}), r"it has 't0', .{,40}, ... \(1,000 in all\)"),
         ("nouns", "[1]", "holds a JSON array"),
         ("nouns", '{"a title": [1]}', "title 'a title'"),
         ("instructions", '{"B1": [{"instruction": "x"}]}', "product 'B1'.*'instruction_attributes'"),
@@ -325,6 +400,12 @@ def test_unknown_products_are_answered_with_one_that_begins_alike() -> None:
         (["replay", "shop", "--products", "none.json"], "no file none.json"),
         (["replay", "shop", "--preset", "compatt", *OPTIONS], "Did you mean 'compat'"),
         (["replay", "shop", "--mode", "html", *OPTIONS], "observation mode"),
+        (["replay", "shop", "5", *OPTIONS], "the level is 5. Leave it out"),
+        (["replay", "shop", *OPTIONS, "5"], "the level is 5. Leave it out"),
+        (["replay", "shop", "--actions", "1", *OPTIONS], "--actions is '1'. Leave it out"),
+        (["replay", "shop", *OPTIONS, "--random", "0"], "--random is 0. Leave it out"),
+        (["reward", "shop", "0.5", *OPTIONS], "RETURN is [0.5]. Leave it out"),
+        (["reward", "shop", "--products", str(GOLDEN)], "is a directory"),
         (["replay", "grid/default", "3"], "--actions"),
         (["replay", "grid/default", "--random", "1"], "level"),
         (["replay", "grid/defalt"], "Did you mean 'grid/default'"),

@@ -6,13 +6,14 @@ import warnings
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.errors import UsageError
-from envs.shop.rules import COMPAT
+from envs.shop.rules import COMPAT, STRICT, ShopRules
 from envs.shop.text_env import AnyText, ShopTextEnv, open_text_env
 from tests.envs.shop.recordings import FILES, recorded_shop, rows, small_shop
 
@@ -72,6 +73,23 @@ def test_no_text_raises_or_pays_twice(actions: list[str]) -> None:
         if terminated or truncated:
             break
     assert 0 <= paid <= 1
+
+
+@pytest.mark.parametrize("rules", [STRICT, COMPAT])
+@pytest.mark.parametrize("action", [None, 5, b"search[tea]", ["search[tea]"]])
+def test_what_is_no_text_is_refused(rules: ShopRules, action: Any) -> None:
+    env = ShopTextEnv(small_shop(rules))
+    before, _ = env.reset(options={"goal": 0})
+    observation, reward, terminated, truncated, info = env.step(action)
+    assert (observation, reward, terminated, truncated, info["accepted"]) == (before, 0.0, False, False, False)
+
+
+@pytest.mark.parametrize("goal", [1.5, 1.0, "x", "1", True, [1]])
+def test_a_goal_that_is_no_whole_number_is_refused(goal: Any) -> None:
+    env = ShopTextEnv(small_shop())
+    with pytest.raises(UsageError, match=r"'goal' is .*; allowed: the whole number of a goal"):
+        env.reset(options={"goal": goal})
+    assert env.reset(options={"goal": np.int64(3)})[1]["goal"] == 3
 
 
 def test_the_step_limit_cuts_off() -> None:
