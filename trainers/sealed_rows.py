@@ -43,7 +43,7 @@ def write_keeping_test(table: EvaluationTable, path: Path) -> EvaluationTable:
             say(f"{len(read)} rows of the test that were read before stay in {path}.")
         table = table.append(read)
     elif len(read):
-        _set_aside(path, "it holds test rows of another policy or other settings")
+        _set_aside(path, "it holds test rows of another policy, of other settings or with other outcomes")
     with disk_errors(path):
         table.write(path)
     return table
