@@ -40,7 +40,9 @@ def test_help_states_the_exit_codes() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_exits_with_130(number: signal.Signals) -> None:
     code = (
-        "import os, sys, gengap, envs.commands\n"
+        "import os, signal, sys, gengap, envs.commands\n"
+        # As in a terminal, even where the tests themselves were started with Ctrl-C ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"envs.commands.bench = lambda *settings: os.kill(os.getpid(), {int(number)})\n"
         "gengap.main(['envs', 'bench', 'grid/default'])"
     )
