@@ -18,7 +18,7 @@ from data.episode import Episode
 from data.files import check_disk_space
 from data.schema import canonical_json
 from data.writer import DatasetWriter
-from envs.console import say
+from envs.console import RESUMED, say
 from envs.errors import UsageError
 from envs.registry import make_spec, make_vec
 
@@ -68,6 +68,8 @@ def collect(
     ):
         if writer.num_episodes:
             say(f"Going on with {writer.num_transitions:,} transitions in {writer.num_episodes:,} episodes")
+            if progress is not None:
+                progress(writer.num_transitions, max(config.min_transitions, writer.num_transitions), RESUMED)
         parts, pilot = _settle_shares(config, play)
         _Recording(config, parts, play, writer, progress).run()
         expert = sources[0].name if config.return_fraction is not None else None

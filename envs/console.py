@@ -6,6 +6,9 @@ import sys
 import time
 from typing import Any
 
+RESUMED = "there already"
+"""Note of an update that says what an earlier run had done, which does not count in the rate."""
+
 
 def say(text: str) -> None:
     """One line for the person, on standard error so that standard output stays for results."""
@@ -25,8 +28,7 @@ class Progress:
     def __init__(self, label: str, total: float, unit: str = "", every_s: float = 10.0) -> None:
         self._label, self._total, self._unit, self._every_s = label, total, unit, every_s
         self._start_s = self._last_s = time.monotonic()
-        self._done = 0.0
-        self._first: tuple[float, float] | None = None  # when the first update came, and what was done by then
+        self._done = self._before = 0.0
         self._bar: Any = None
         if sys.stderr.isatty():
             self._bar = _rich_bar()
@@ -36,8 +38,8 @@ class Progress:
     def update(self, done: float, total: float | None = None, note: str = "") -> None:
         """Say how much is done so far; a plain line is printed at most every `every_s` seconds."""
         self._done, self._total = done, self._total if total is None else total
-        if self._first is None:
-            self._first = time.monotonic(), done
+        if note == RESUMED:
+            self._before = done
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=self._total, description=f"{self._label} {note}")
             return
@@ -57,8 +59,7 @@ class Progress:
         )
 
     def _line(self, note: str) -> str:
-        first_s, before = self._first or (self._start_s, 0.0)  # starting up, and what was there already, do not count
-        elapsed_s, done = time.monotonic() - first_s, self._done - before
+        elapsed_s, done, before = time.monotonic() - self._start_s, self._done - self._before, self._before
         rate = done / elapsed_s if elapsed_s > 0 else 0.0
         # The first results of many actors come late and all at once: a rate from them would be nonsense.
         known = done >= 0.02 * (self._total - before) and rate > 0
