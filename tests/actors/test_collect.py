@@ -274,6 +274,12 @@ def test_recipes_are_complete(recipe: str) -> None:
     assert estimate_bytes(config) > 0
 
 
+def test_a_mix_with_settings_can_be_typed() -> None:
+    config = build_collection("maze", ["mix={'random': 0.2, 'maze-search?noise=0.6': 0.3}"])
+    parts = [(part.source.name, dict(part.source.options), round(part.share, 6)) for part in config.parts]
+    assert parts == [("maze-search", {"noise": 0.3}, 0.5), ("random", {}, 0.2), ("maze-search", {"noise": 0.6}, 0.3)]
+
+
 def test_recipe_overrides_reach_the_source() -> None:
     config = build_collection("grid-expert", ["options.noise=0.5", "options.relabel=true"])
     assert build_source(config.source_spec).name == "grid-expert-e0.5-relabeled"
