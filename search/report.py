@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.files import atomic_write_bytes, atomic_write_json, atomic_write_text
+from metrics.wandb_logger import Mode
 from search.findings import Bootstrap, build_findings
 from search.headline import add_headline
 from search.report_html import render_html
@@ -14,6 +15,7 @@ from search.report_media import Animation, Picture
 from search.report_parts import SPLITS, Scene, Section, Table, time_text
 from search.report_pictures import draw_pictures
 from search.report_sections import build_sections
+from search.report_tracking import track_report
 from search.study import read_study
 
 REPORT_FOLDER = "report"
@@ -22,12 +24,13 @@ MARKDOWN_FILE = "report.md"
 NUMBERS_FILE = "report.json"
 
 
-def write_report(study_dir: Path, bootstrap: Bootstrap | None = None) -> Path:
+def write_report(study_dir: Path, bootstrap: Bootstrap | None = None, *, wandb: Mode = "disabled") -> Path:
     """Write the report of a study into its folder ``report``; reads files, plays nothing.
 
     Args:
         study_dir: A study with evaluations and a selection.
         bootstrap: Seed, resamples and confidence of the intervals.
+        wandb: Whether its panels also become a run of the study in W&B, as for `metrics.wandb_logger.WandbLogger`.
 
     Returns:
         The page, ``report/index.html``.
@@ -48,6 +51,7 @@ def write_report(study_dir: Path, bootstrap: Bootstrap | None = None) -> Path:
     atomic_write_text(folder / PAGE_FILE, render_html(findings, sections, pictures))
     # Last, so that a complete report.json means a complete report.
     atomic_write_json(folder / NUMBERS_FILE, findings)
+    track_report(study, findings, sections, pictures, folder / PAGE_FILE, wandb)
     return folder / PAGE_FILE
 
 

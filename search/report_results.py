@@ -17,22 +17,22 @@ def returns_section(findings: Findings, pictures: Sequence[str]) -> Section:
     rows = [
         [
             f"{entry['num_levels']:,}",
-            count_text(entry["realised_transitions"]),
             *cells(entry["returns"], findings),
             interval_text(entry["gap"], signed=True) if entry["gap"] else MISSING,
+            count_text(entry["realised_transitions"]),
         ]
         for entry in findings["levels"]
     ]
     others = [("random policy", findings["random"]), ("recorded expert", findings["expert"])]
     others += [(other["policy"], other) for other in findings["other_policies"]]
-    rows += [[name, MISSING, *cells(value["returns"], findings), MISSING] for name, value in others if value["returns"]]
+    rows += [[name, *cells(value["returns"], findings), MISSING, MISSING] for name, value in others if value["returns"]]
     return Section(
         title="Return against the number of training levels",
         short="Returns",
         note=f"Episode return ({findings['mode']} actions), mean with {percent_text(findings)} intervals over levels "
         "and train seeds; the gap is in normalized returns.",
         table=Table(
-            ["training levels", "transitions", *(SPLITS[role] for role in played_roles(findings)), "gap"], rows
+            ["training levels", *(SPLITS[role] for role in played_roles(findings)), "gap", "transitions"], rows
         ),
         pictures=[name for name in pictures if name == "returns"],
     )

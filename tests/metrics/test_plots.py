@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from envs.errors import UsageError
 from metrics import plots
+from metrics.figure import save
 
 LEVELS: list[dict[str, Any]] = [
     {
@@ -127,8 +128,8 @@ def test_no_points_are_refused() -> None:
 
 
 def test_saved_pictures_are_the_same_bytes_each_time(tmp_path: Path) -> None:
-    first = plots.save(plots.return_against_levels(LEVELS), tmp_path / "a" / "returns")
-    second = plots.save(plots.return_against_levels(LEVELS), tmp_path / "b" / "returns")
+    first = save(plots.return_against_levels(LEVELS), tmp_path / "a" / "returns")
+    second = save(plots.return_against_levels(LEVELS), tmp_path / "b" / "returns")
     assert [path.name for path in first] == ["returns.png", "returns.svg"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert first[0].read_bytes().startswith(b"\x89PNG")
