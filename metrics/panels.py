@@ -171,7 +171,7 @@ def _parallel(
         axes.set_xticks(range(len(strata) + 1), [*strata, value_label], rotation=30 if slanted else 0)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         right = axes.twinx()
-        low, high = (value / top * (norm.vmax - norm.vmin) + norm.vmin for value in axes.get_ylim())
+        low, high = (float(norm.inverse(value / top)) for value in axes.get_ylim())
         right.set(ylim=(low, high), ylabel=value_label)
         right.spines["right"].set_visible(True)
         right.grid(visible=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any
 
@@ -61,9 +61,9 @@ def _template() -> Template:
     environment.filters |= {
         "cell": cell,
         "intervals": intervals,
-        "png": lambda content: data_url(content, "image/png"),
-        "gif": lambda content: data_url(content, "image/gif"),
-        "svg": lambda text: data_url(text.encode("utf-8"), "image/svg+xml"),
+        "png": partial(data_url, kind="image/png"),
+        "gif": partial(data_url, kind="image/gif"),
+        "svg": partial(data_url, kind="image/svg+xml"),
         "anchor": anchor,
         "cell_class": cell_class,
         "time": time_text,
@@ -104,9 +104,10 @@ def cell_class(text: str) -> str:
     return "prose" if len(text) > _LONG else "name"
 
 
-def data_url(content: bytes, kind: str) -> str:
+def data_url(content: bytes | str, kind: str) -> str:
     """The content as an address that needs no file."""
-    return f"data:{kind};base64," + base64.b64encode(content).decode("ascii")
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    return f"data:{kind};base64," + base64.b64encode(data).decode("ascii")
 
 
 def anchor(title: str) -> str:

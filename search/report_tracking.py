@@ -11,7 +11,7 @@ from typing import Any
 from data.files import atomic_write_json
 from envs.console import say
 from metrics.wandb_logger import Mode, WandbLogger, resolve_mode
-from metrics.wandb_media import AnimationFile, LinesData, PageFile, PictureFile, TableData
+from metrics.wandb_media import AnimationFile, Cell, LinesData, PageFile, PictureFile, TableData
 from search.report_html import anchor
 from search.report_media import Animation, Picture
 from search.report_parts import SPLITS, Findings, Section, played_roles
@@ -135,7 +135,7 @@ def _level_tables(findings: Findings) -> Iterator[tuple[str, TableData]]:
 
 def _transcripts(sections: Sequence[Section]) -> Iterator[tuple[str, TableData]]:
     for scene in (scene for section in sections for scene in section.scenes if scene.talk):
-        rows = [[talk.step, talk.read, talk.action, talk.offered, talk.reward] for talk in scene.talk]
+        rows: list[list[Cell]] = [[talk.step, talk.read, talk.action, talk.offered, talk.reward] for talk in scene.talk]
         yield f"study/episodes/{anchor(scene.title)}", TableData(["step", "reads", "does", "offered", "reward"], rows)
 
 
