@@ -78,6 +78,7 @@ def curves(
     ylabel: str,
     xlabel: str = "learner step",
     log_y: bool = False,
+    log_x: bool = False,
     shape: Shape = FILE,
 ) -> Figure:
     """Lines over learner steps, with bands where ``low`` and ``high`` are given.
@@ -89,6 +90,7 @@ def curves(
         ylabel: With units.
         xlabel: With units.
         log_y: Logarithmic vertical axis, for losses.
+        log_x: Logarithmic horizontal axis that is marked where there are points, for numbers of levels.
         shape: For which place.
     """
     with new_axes(shape, title, xlabel, ylabel) as (figure, axes):
@@ -102,6 +104,8 @@ def curves(
                 axes.fill_between(x, low, high, color=look.color, alpha=0.18, linewidth=0)
         if log_y:
             axes.set_yscale("log")
+        if log_x:
+            _log_levels(axes, sorted({float(x) for data in series.values() for x in data["x"]}))
         legend_below(figure, axes, shape)
     return figure
 

@@ -47,8 +47,7 @@ def _return_tile(findings: Findings) -> Iterator[Tile]:
     best = best_entry(findings)
     role = _role(best["returns"]) if best else None
     if best and role:
-        random = random_band(findings)
-        note = f"episode return, {findings['mode']} actions" + (f"; random {interval_text(random)}" if random else "")
+        note = f"episode return, {findings['mode']} actions; {_random_text(findings, role)}".removesuffix("; ")
         label = f"{SPLITS[role].capitalize()} return at {best['num_levels']:,} levels"
         yield Tile(label, interval_text(best["returns"][role]), note)
 
@@ -71,6 +70,15 @@ def _sample_tile(findings: Findings) -> Iterator[Tile]:
         seeds = "1 train seed" if summary["num_runs"] == 1 else f"{summary['num_runs']} train seeds"
         note = f"by {seeds} at each of {len(entries)} level counts"
         yield Tile("Sample size", f"{summary['num_levels']:,} {SPLITS[str(role)]} levels", note)
+
+
+def _random_text(findings: Findings, role: str) -> str:
+    """The random policy's return on that split, or on the one where it was played."""
+    random = random_band(findings)
+    if random is None:
+        return ""
+    played = next(name for name in (role, *SPLITS) if findings["random"]["returns"].get(name) == random)
+    return f"random policy {interval_text(random)}" + ("" if played == role else f" on {SPLITS[played]} levels")
 
 
 def _role(returns: dict[str, Any]) -> str | None:

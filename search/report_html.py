@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
+from metrics.figure import PAGE
 from search.headline import NO_EFFECT
 from search.report_hero import build_tiles
 from search.report_media import THIRD, Animation, Picture
@@ -46,6 +47,7 @@ def render_html(
         tiles=build_tiles(findings),
         no_effect=findings["headline"] == NO_EFFECT,
         third=THIRD,
+        half=PAGE,
     )
 
 

@@ -145,7 +145,8 @@ def _mixtures(findings: Findings) -> Iterator[Picture]:
         _mixture_lines(entries, role),
         title=f"{SPLITS[role].capitalize()} return by mixture over {findings['strata']}",
         ylabel=f"episode return ({findings['mode']} actions)",
-        xlabel="training levels",
+        xlabel="number of training levels (log scale)",
+        log_x=True,
     )
     caption = f"The {value_label} of each mixture against the number of levels; bands are intervals."
     yield Picture(name="mixtures_levels", caption=caption, alt=alt, draw=_shaped(draw))

@@ -95,7 +95,8 @@ def trials_section(findings: Findings) -> Section:
 
 def reproduction_section(findings: Findings) -> Section:
     """Commands, time and machine."""
-    rows = [[name, f"{seconds:,.1f} s"] for name, seconds in findings["timings_s"].items()]
+    rows = [["begun", time_text(findings["created"])]] if findings["created"] else []
+    rows += [[name, f"{seconds:,.1f} s"] for name, seconds in findings["timings_s"].items()]
     rows += [[name, str(value)] for name, value in findings["machine"].items()]
     return Section(
         title="Commands, time, machine",

@@ -159,6 +159,6 @@ def curves_section(findings: Findings, pictures: Sequence[str]) -> Section:
 
 
 def _strata_text(strata: Mapping[str, Any]) -> str:
-    shares = sorted(((part["weight"], name) for name, part in strata.items()), reverse=True)
+    shares = sorted(((part["weight"], name) for name, part in strata.items()), key=lambda share: (-share[0], share[1]))
     shown = [f"{name} {100 * weight:.0f} %" for weight, name in shares[:SHOWN_STRATA]]
     return ", ".join(shown + ([f"and {len(shares) - SHOWN_STRATA} more"] if len(shares) > SHOWN_STRATA else []))

@@ -108,8 +108,8 @@ def _caption(example: Mapping[str, Any]) -> str:
     every = "" if stride == 1 else f" Every {_ordinal(stride)} step is shown."
     differs = "" if example["same_as_evaluated"] else " Played again it came out otherwise than when it was judged."
     return (
-        f"Level {example['level']:,}: return {example['replayed_return']:g} after {example['replayed_length']:,} "
-        f"steps, {alike}.{every}{differs}"
+        f"Level {example['level']:,}: return {example['replayed_return']:g} ({alike}) after "
+        f"{example['replayed_length']:,} steps.{every}{differs}"
     )
 
 

@@ -146,3 +146,10 @@ def test_drawing_needs_no_display_and_no_pyplot() -> None:
     root = Path(__file__).resolve().parents[2]
     result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert "matplotlib.pyplot" not in result.stdout.split()
+
+
+def test_curves_over_numbers_of_levels_are_marked_where_there_are_points() -> None:
+    data = {"uniform": {"x": [1000, 10], "mean": [2.0, 1.0]}, "one": {"x": [10, 100], "mean": [1.0, 2.0]}}
+    (axes,) = plots.curves(data, title="t", ylabel="y", log_x=True).axes
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "100", "1,000"]

@@ -353,7 +353,7 @@ def test_the_first_screen_says_the_answer_its_size_and_whether_the_test_was_seal
     findings = findings_of(study_dir)
     tiles = {tile.label: tile for tile in build_tiles(findings)}
     assert tiles["Test return at 1,000 levels"].value.startswith("6.00 [")
-    assert "random 1.00 [" in tiles["Test return at 1,000 levels"].note
+    assert "random policy 1.00 [" in tiles["Test return at 1,000 levels"].note
     assert tiles["Gap at 1,000 levels"].value.startswith("+0.20 [")
     assert tiles["Sample size"].value == "120 test levels"
     assert "2 train seeds" in tiles["Sample size"].note
