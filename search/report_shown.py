@@ -101,8 +101,8 @@ def _scene(example: Mapping[str, Any], pictures: Sequence[str]) -> Scene:
 
 
 def _caption(example: Mapping[str, Any]) -> str:
-    split = SPLITS[example["role"]]
-    alike = f"as on {example['num_alike']:,} of the {example['num_played']:,} {split} levels that it played"
+    among = "alone among" if example["num_alike"] == 1 else f"as on {example['num_alike']:,} of"
+    alike = f"{among} the {example['num_played']:,} {SPLITS[example['role']]} levels that it played"
     stride = example.get("stride", 1)
     every = "" if stride == 1 else f" Every {_ordinal(stride)} step is shown."
     differs = "" if example["same_as_evaluated"] else " Played again it came out otherwise than when it was judged."

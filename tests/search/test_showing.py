@@ -146,8 +146,8 @@ def test_the_report_shows_them(played: Path, shown: dict[str, Any]) -> None:
         gif = f"episode_{example['role']}_{example['num_levels']}.gif"
         assert (page.parent / gif).read_bytes() == (played / "shown" / example["file"]).read_bytes()
         assert gif in markdown
-        assert f"of the {example['num_played']:,} {example['role']} levels that" in html
-    assert f"of {NUM_VALIDATION} validation levels that" in html
+        assert f"the {example['num_played']:,} {example['role']} levels that it played" in html
+    assert f"of {NUM_VALIDATION} validation levels; it wins" in html
     assert "--animate" not in html
 
 
