@@ -22,6 +22,8 @@ from envs.overrides import config_from_json
 from envs.registry import make_spec, make_vec
 from envs.spec import EnvSpec
 from metrics.card_samples import episode_transcript, picture_column, shows_text
+from metrics.ledger import check_permit
+from metrics.protocol import Role
 from search.config import SweepConfig
 from search.examples import Example, Sheet, choose_examples, choose_sheets
 from search.report_shown import SHOWN_FILE, SHOWN_FOLDER, read_shown, wanted_examples
@@ -44,10 +46,13 @@ def show_study(study: Study) -> Path:
         The record, ``shown/shown.json``, which is written last.
 
     Raises:
+        SealedTestError: If a test level was chosen.
         RunError: If a checkpoint that the examples need is gone, or the study has selected nothing yet.
     """
     config = config_from_json(SweepConfig, dict(study.config))
     examples, sheets = choose_examples(study), choose_sheets(study)
+    for chosen in (*examples, *sheets):
+        check_permit(Role(chosen.role), None, chosen.policy)
     if not examples:
         raise RunError(f"{study.directory} has no selected policy that was evaluated, so there is nothing to show.")
     folder = study.directory / SHOWN_FOLDER

@@ -35,6 +35,9 @@ MEASURE = """async () => {
     unreachable: [...document.querySelectorAll("nav a")].filter(
       link => !document.getElementById(link.hash.slice(1))).length,
     narrow: images.filter(image => image.currentSrc !== image.src).length,
+    // Letters are drawn in the size they are read at: a figure that is scaled down is hard to read.
+    shrunken: images.filter(image => !image.closest(".scene")).filter(
+      image => image.getBoundingClientRect().width < 0.9 * image.naturalWidth).map(image => image.alt),
     cut: [...document.querySelectorAll(".scroll")].filter(
       box => box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "auto").length,
   };
@@ -107,6 +110,7 @@ def test_nothing_overflows_fails_or_leaves_the_machine(
     assert measured["nameless"] == 0
     assert measured["unreachable"] == 0
     assert measured["cut"] == 0
+    assert measured["shrunken"] == []
     assert measured["images"] >= (5 if name == "untested" else 7)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
@@ -13,12 +14,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import search.examples
 import search.showing
 from envs.errors import RunError
+from metrics.ledger import SealedTestError
 from metrics.protocol import Role
 from metrics.table import EvaluationTable
 from search.examples import SHEET_LEVELS, WON, choose_examples, choose_sheets
 from search.findings import Bootstrap
+from search.recipes import build_sweep
 from search.report import write_report
 from search.report_shown import episodes_section, read_shown
 from search.showing import first_frames, show_study
@@ -74,6 +78,17 @@ def test_no_test_level_is_ever_chosen(tmp_path: Path) -> None:
     only_test = EvaluationTable(study.table.frame[study.table.frame["role"] == "test"])
     only_test.write(study.directory / "evaluations.parquet")
     assert choose_examples(read_study(study.directory)) == []
+
+
+def test_a_test_level_would_be_refused_before_anything_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = read_study(write_study(tmp_path / "study"))
+    object.__setattr__(study, "config", dataclasses.asdict(build_sweep("grid-diversity")))
+    monkeypatch.setattr(search.examples, "UNSEEN_ROLES", (Role.TEST,))
+    with pytest.raises(SealedTestError):
+        show_study(study)
+    assert not (study.directory / "shown").exists()
 
 
 def test_a_sheet_counts_what_was_won_on_all_levels(tmp_path: Path) -> None:
