@@ -40,7 +40,7 @@ def seal_tile(findings: Findings) -> Tile:
     if repeated:
         note = f"{len(records)} reads by {policies} policies; later choices may have been guided by the test"
         return Tile("Sealed test", f"{repeated} repeated reads" if repeated > 1 else "1 repeated read", note, True)
-    return Tile("Sealed test", "read once per policy", f"{policies} policies, after selection by “{rule}”, none again")
+    return Tile("Sealed test", "read once each", f"by {policies} policies, after selection by “{rule}”")
 
 
 def _return_tile(findings: Findings) -> Iterator[Tile]:

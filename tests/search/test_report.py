@@ -357,7 +357,7 @@ def test_the_first_screen_says_the_answer_its_size_and_whether_the_test_was_seal
     assert tiles["Gap at 1,000 levels"].value.startswith("+0.20 [")
     assert tiles["Sample size"].value == "120 test levels"
     assert "2 train seeds" in tiles["Sample size"].note
-    assert (tiles["Sealed test"].value, tiles["Sealed test"].flag) == ("read once per policy", False)
+    assert (tiles["Sealed test"].value, tiles["Sealed test"].flag) == ("read once each", False)
     copy = tmp_path / "study"
     shutil.copytree(study_dir, copy)
     Ledger(copy / "ledger.jsonl").issue("levels-10-lr-0.001-seed-0", "c", "d", "validation", "once more")
