@@ -16,6 +16,7 @@ from metrics import statistics
 from metrics.protocol import ActionMode, Role
 from metrics.statistics import Interval
 from metrics.table import EvaluationTable
+from search.predictors import predictors
 from search.selection import Choice
 from search.study import EXPERT_POLICY, RANDOM_POLICY, Study
 
@@ -104,6 +105,7 @@ def build_findings(study: Study, bootstrap: Bootstrap | None = None) -> dict[str
         "ledger": [dict(record) for record in study.ledger],
         "datasets": [asdict(record) for record in study.datasets],
         "trials": [asdict(trial) | {"tracker": study.tracker(trial)} for trial in study.trials],
+        "predictors": predictors(study, mode, bootstrap.rng("predictors"), **bootstrap.options),
         "per_level": {role.value: _per_level(study, choices, role, mode) for role in HELDOUT_ROLES},
         "timings_s": dict(study.timings_s),
         "machine": dict(study.machine),
