@@ -17,6 +17,7 @@ from metrics.protocol import ActionMode, Role
 from metrics.statistics import Interval
 from metrics.table import EvaluationTable
 from search.curves import training_curves
+from search.predictors import predictors
 from search.profiles import profile, shared_thresholds
 from search.report_shown import read_shown
 from search.selection import Choice
@@ -107,6 +108,7 @@ def build_findings(study: Study, bootstrap: Bootstrap | None = None) -> dict[str
         "ledger": [dict(record) for record in study.ledger],
         "datasets": [asdict(record) for record in study.datasets],
         "trials": [asdict(trial) | {"tracker": study.tracker(trial)} for trial in study.trials],
+        "predictors": predictors(study, mode, bootstrap.rng("predictors"), **bootstrap.options),
         "per_level": {role.value: _per_level(study, choices, role, mode) for role in HELDOUT_ROLES},
         "profiles": _profiles(study, choices, mode, bootstrap),
         "curves": {str(c.num_levels): training_curves([study.history(p) for p in c.policies]) for c in choices},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from search.predictors_section import predictors_section
 from search.profiles import TOO_FEW_VALUES
 from search.report_parts import Findings, Section
 from search.report_provenance import (
@@ -41,6 +42,7 @@ def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]
         levels_section(pictures),
         profiles_section(findings, pictures),
         mixtures_section(findings, pictures),
+        predictors_section(findings),
         curves_section(findings, pictures),
         modes_section(findings),
         aggregates_section(findings),

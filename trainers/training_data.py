@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from data.dataset import Dataset
+from data.measures import measure
 from data.mixture import Mixture
 from data.sampler import BatchSampler
 from envs.errors import UsageError
@@ -26,16 +31,18 @@ class TrainingData:
     sampler: BatchSampler
     levels: LevelSet
     """Levels of the realised mixture."""
+    episode_shares: npt.NDArray[np.float64]  # [E] share of the draws of each episode, to scale
     report: dict[str, Any]
     """The realised mixture, as JSON."""
     successors: bool = False
     """Whether batches carry the next observations."""
 
-    @property
+    @cached_property
     def diversity(self) -> dict[str, float]:
-        """The realised diversity under its metric names."""
+        """The realised diversity, counted and measured, under its metric names."""
         numbers = {name: value for name, value in self.report.items() if isinstance(value, int | float)}
-        return {f"data/diversity/{name}": float(value) for name, value in numbers.items()}
+        named = {**numbers, **measure(self.view, self.episode_shares)}
+        return {f"data/diversity/{name}": float(value) for name, value in named.items()}
 
     def batch(self, learner_step: int, context: WorkerContext) -> TensorBatch:
         """This worker's share of the batch of a learner step (counted from 1), in CPU memory."""
@@ -66,6 +73,7 @@ def open_training_data(config: ExperimentConfig) -> TrainingData:
         view=realised.view,
         sampler=realised.sampler(config.train.batch_size, config.seed),
         levels=LevelSet.of(config.env, realised.view.levels.tolist()),
+        episode_shares=realised.episode_shares,
         report=realised.report,
         successors=algorithm_class(config.algorithm.name).needs_successors,
     )
