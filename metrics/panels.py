@@ -56,7 +56,7 @@ def performance_profile(
     """The share of levels on which a policy scores above t, for every t (Agarwal et al., 2021, section 4.2).
 
     Args:
-        profiles: Label -> ``{"thresholds", "share", "low", "high"}``.
+        profiles: Label -> ``{"thresholds", "shares", "low", "high"}``.
         title: Above the picture.
         xlabel: With units.
         shape: For which place.
@@ -65,7 +65,7 @@ def performance_profile(
         for index, (label, data) in enumerate(profiles.items()):
             color, line = PALETTE[index % len(PALETTE)], _LINES[index % len(_LINES)]
             axes.plot(
-                data["thresholds"], data["share"], color=color, linestyle=line, label=label, drawstyle="steps-post"
+                data["thresholds"], data["shares"], color=color, linestyle=line, label=label, drawstyle="steps-post"
             )
             axes.fill_between(
                 data["thresholds"], data["low"], data["high"], color=color, alpha=0.15, linewidth=0, step="post"

@@ -44,7 +44,7 @@ def profile(
         options: ``num_resamples`` and ``confidence``.
 
     Returns:
-        ``{"thresholds", "share", "low", "high"}``, each [T]. Pointwise: the band covers each share by itself.
+        ``{"thresholds", "shares", "low", "high"}``, each [T]. Pointwise: the band covers each share by itself.
     """
     above = (scores[:, :, None] > thresholds).astype(np.float64)  # [runs, L, T]
     runs, levels, _ = above.shape
@@ -56,7 +56,7 @@ def profile(
     low, high = np.quantile(shares, [tail, 1.0 - tail], axis=0)
     return {
         "thresholds": thresholds.tolist(),
-        "share": above.mean(axis=(0, 1)).tolist(),
+        "shares": above.mean(axis=(0, 1)).tolist(),
         "low": low.tolist(),
         "high": high.tolist(),
     }

@@ -50,7 +50,7 @@ def profiles_alt(lines: Mapping[str, Mapping[str, Sequence[float]]], split: str)
     """The share above the middle of every profile."""
     middle = {label: len(line["thresholds"]) // 2 for label, line in lines.items()}
     shares = [
-        f"{label} {100 * line['share'][middle[label]]:.0f} % above {line['thresholds'][middle[label]]:.2f}"
+        f"{label} {100 * line['shares'][middle[label]]:.0f} % above {line['thresholds'][middle[label]]:.2f}"
         for label, line in lines.items()
     ]
     return f"Performance profiles on {split} levels: {', '.join(shares)}."

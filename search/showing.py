@@ -51,8 +51,8 @@ def show_study(study: Study) -> Path:
     """
     config = config_from_json(SweepConfig, dict(study.config))
     examples, sheets = choose_examples(study), choose_sheets(study)
-    for chosen in (*examples, *sheets):
-        check_permit(Role(chosen.role), None, chosen.policy)
+    for role, policy in [(e.role, e.policy) for e in examples] + [(s.role, s.policy) for s in sheets]:
+        check_permit(Role(role), None, policy)
     if not examples:
         raise RunError(f"{study.directory} has no selected policy that was evaluated, so there is nothing to show.")
     folder = study.directory / SHOWN_FOLDER

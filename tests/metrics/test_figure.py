@@ -24,7 +24,7 @@ LEVELS: list[dict[str, Any]] = [
     for count in (10, 1000, 100_000)
 ]
 LINE = {"x": [0, 1000], "mean": [-1, 1], "low": [-1, 0], "high": [0, 1]}
-PROFILE = {"thresholds": [0, 1], "share": [1, 0], "low": [1, 0], "high": [1, 0]}
+PROFILE = {"thresholds": [0, 1], "shares": [1, 0], "low": [1, 0], "high": [1, 0]}
 
 
 def points(num_strata: int) -> list[panels.MixturePoint]:

@@ -19,11 +19,16 @@ def mixture(label: str, value: float, **shares: float) -> MixturePoint:
 
 
 def test_a_profile_is_a_falling_step_with_its_band() -> None:
-    profile = {"thresholds": [0.0, 0.5, 1.0], "share": [1.0, 0.4, 0.0], "low": [1.0, 0.3, 0.0], "high": [1.0, 0.6, 0.0]}
+    profile = {
+        "thresholds": [0.0, 0.5, 1.0],
+        "shares": [1.0, 0.4, 0.0],
+        "low": [1.0, 0.3, 0.0],
+        "high": [1.0, 0.6, 0.0],
+    }
     (axes,) = panels.performance_profile({"10 levels": profile}).axes
     (line,) = axes.get_lines()
     assert line.get_drawstyle() == "steps-post"
-    np.testing.assert_array_equal(line.get_ydata(), profile["share"])
+    np.testing.assert_array_equal(line.get_ydata(), profile["shares"])
     assert len(axes.collections) == 1
 
 

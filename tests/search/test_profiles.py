@@ -18,11 +18,11 @@ def test_shares_are_counted_and_lie_in_their_band(runs: int, levels: int, seed: 
     found = profile(scores, thresholds, np.random.default_rng(seed), OPTIONS)
     for index, threshold in enumerate(thresholds):
         counted = sum(value > threshold for row in scores.tolist() for value in row) / scores.size
-        assert found["share"][index] == pytest.approx(counted)
+        assert found["shares"][index] == pytest.approx(counted)
         assert found["low"][index] <= counted + 1e-9
         assert found["high"][index] >= counted - 1e-9
-    np.testing.assert_allclose([found[key][0] for key in ("share", "low", "high")], 1.0)
-    assert found["share"][-1] == 0.0
+    np.testing.assert_allclose([found[key][0] for key in ("shares", "low", "high")], 1.0)
+    assert found["shares"][-1] == 0.0
 
 
 def test_the_band_is_that_of_resampled_seeds_and_levels() -> None:

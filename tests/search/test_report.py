@@ -324,7 +324,7 @@ def test_returns_of_many_values_have_profiles(tmp_path: Path) -> None:
     policies = ["levels-10-lr-0.001-seed-0", "levels-10-lr-0.001-seed-1"]
     test = read_study(directory).table.where(role="test", policy=policies)
     line = findings["profiles"]["lines"]["10"]
-    for threshold, share in zip(line["thresholds"], line["share"], strict=True):
+    for threshold, share in zip(line["thresholds"], line["shares"], strict=True):
         assert share == pytest.approx((test.frame["normalized_return"] > threshold).mean())
     assert "profiles" in [picture.name for picture in draw_pictures(findings, directory)]
 
