@@ -99,9 +99,18 @@ def open_and_check(config: ExperimentConfig) -> TrainingData:
         UsageError: Naming what does not fit.
     """
     data = open_training_data(config)
+    check(config, data)
+    return data
+
+
+def check(config: ExperimentConfig, data: TrainingData) -> None:
+    """Refuse what does not fit the data or cannot be played.
+
+    Raises:
+        UsageError: Naming what does not fit.
+    """
     Feed(data, build_for_data(config, data.spec, data.view), config, WorkerContext())
     check_playable(config, data.spec, data.levels)
-    return data
 
 
 def pick_device(config: TrainConfig) -> torch.device:

@@ -50,17 +50,34 @@ class Learner:
         Returns:
             The named losses of the share: detached scalars on the device.
         """
+        self.begin_step()
+        losses = self._descend(batch)
+        self.finish_step()
+        return losses
+
+    def begin_step(self) -> None:
+        """Count the step and set its learning rate."""
         self.learner_step += 1
         set_learning_rate(self.optimizer, learning_rate_at(self.config, self.learner_step))
-        self.optimizer.zero_grad(set_to_none=True)
-        with self._dropout_of_step():
-            losses = self._accumulate(batch)
+
+    def update(self) -> None:
+        """Follow the gradients."""
         if self.config.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
+
+    def finish_step(self) -> None:
+        """What follows the parameters: target networks and averages."""
         self.algorithm.after_step()
         if self.average is not None:
             self.average.update(self.learner_step)
+
+    def _descend(self, batch: TensorBatch) -> dict[str, Tensor]:
+        """Gradients of this batch alone, and a step of the optimizer."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._dropout_of_step():
+            losses = self._accumulate(batch)
+        self.update()
         return losses
 
     def _accumulate(self, batch: TensorBatch) -> dict[str, Tensor]:
