@@ -36,6 +36,9 @@ class SweepConfig:
     all shared out so."""
     learning_rates: tuple[float, ...] = (5e-4, 1e-3)
     seeds: tuple[int, ...] = (0, 1)
+    seeds_together: bool = False
+    """Train all seeds of a configuration in one trial, see `experiment.train.together`; early stopping then judges a
+    configuration by the mean over its seeds. Needs one worker."""
     judge: EvaluationConfig = field(default_factory=lambda: FULL_JUDGE)
     """What is played after the search; `experiment.evaluation` is what is played during it."""
     checkpoint: Literal["last", "best"] = "last"
@@ -63,6 +66,11 @@ class SweepConfig:
             raise UsageError(f"learning_rates is {self.learning_rates}; give at least one, and none twice.")
         if any(not 0 < rate < math.inf for rate in self.learning_rates):
             raise UsageError(f"learning_rates is {self.learning_rates}; each must be a positive number.")
+        if self.seeds_together and self.experiment.train.num_workers > 1:
+            raise UsageError(
+                f"seeds_together trains in one process, but experiment.train.num_workers is "
+                f"{self.experiment.train.num_workers}; set one of them to 1 or false."
+            )
         if len(self.seeds) < 2 or _repeats(self.seeds):
             raise UsageError(
                 f"seeds is {self.seeds}; an interval needs at least two seeds, and none twice, for example (0, 1)."

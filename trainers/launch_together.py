@@ -13,7 +13,7 @@ from trainers.distributed import WorkerContext
 from trainers.launch import check, open_and_check, pick_device, torch_threads
 from trainers.loop import DivergedError, Evaluate, TrainResult
 from trainers.loop_together import Member, check_alike, choose_vectorized, train_together
-from trainers.reporter import LocalReporter, MultiReporter, Reporter
+from trainers.reporter import LocalReporter, MeanReporter, MultiReporter, NullReporter, Reporter
 from trainers.run_files import RESULT, open_reporter, prepare_run
 from trainers.training_data import TrainingData
 
@@ -21,7 +21,7 @@ from trainers.training_data import TrainingData
 def run_together(
     configs: Mapping[Path, ExperimentConfig],
     *,
-    reporters: Sequence[Reporter] = (),
+    reporter: Reporter | None = None,
     resume: bool = True,
     group: str | None = None,
     console: bool = False,
@@ -31,7 +31,7 @@ def run_together(
 
     Args:
         configs: The experiment of each run directory; see `trainers.loop_together.OWN` for what may differ.
-        reporters: One for each model also gets its evaluations and checkpoints; none by default.
+        reporter: Also gets the mean of all models' evaluations, for example a `TuneReporter`.
         resume: Go on from the last checkpoint of each, where there is one.
         group: The tracker's group.
         console: Print a line per row of metrics.
@@ -49,16 +49,17 @@ def run_together(
     context = WorkerContext(device=pick_device(experiments[0].train))
     opened = _open(experiments)
     is_vectorized = choose_vectorized(experiments[0], opened[0].spec, len(experiments))
+    mean = MeanReporter(reporter or NullReporter())
     members: list[Member] = []
     own: list[LocalReporter] = []
     with contextlib.ExitStack() as stack:
-        for index, (data, (run_dir, config)) in enumerate(zip(opened, configs.items(), strict=True)):
+        for data, (run_dir, config) in zip(opened, configs.items(), strict=True):
             folder = run_dir.resolve()
             resume_from = prepare_run(config, folder, resume=resume)
             local = open_reporter(
                 config, folder, resume_from=resume_from, data=data.report, group=group, console=console
             )
-            both = MultiReporter([local, *reporters[index : index + 1]])
+            both = MultiReporter([local, mean])
             stack.enter_context(contextlib.closing(both))
             own.append(local)
             members.append(
@@ -72,7 +73,7 @@ def run_together(
                 )
             )
         with torch_threads(experiments[0].train.threads_per_worker):
-            results = train_together(members, context, is_vectorized)
+            results = train_together(members, context, is_vectorized, after_step=mean.flush)
     return [_record(*parts) for parts in zip(results, members, own, strict=True)]
 
 

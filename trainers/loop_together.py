@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class Member:
 
 
 def train_together(
-    members: Sequence[Member], context: WorkerContext, is_vectorized: bool
+    members: Sequence[Member], context: WorkerContext, is_vectorized: bool, after_step: Callable[[], None]
 ) -> list[TrainResult | DivergedError]:
     """Train several models of one network, each with its own data, seed and schedule; see `OWN`.
 
@@ -69,6 +69,7 @@ def train_together(
         members: Their configs have passed `check_alike`.
         context: This process.
         is_vectorized: Whether they step as one; see `choose_vectorized`.
+        after_step: Called when all of them have logged, evaluated and saved what is due.
 
     Returns:
         What each left, in the order of `members`.
@@ -79,7 +80,7 @@ def train_together(
     started = time.monotonic()
     runs = [_begin(member, context) for member in members]
     failures: dict[int, DivergedError] = {}
-    _Group(runs, is_vectorized, failures).train()
+    _Group(runs, is_vectorized, failures).train(after_step)
     wall_s = time.monotonic() - started
     return [failures.get(index) or run.result(wall_s) for index, run in enumerate(runs)]
 
@@ -132,7 +133,7 @@ class _Group:
         self._runs, self._is_vectorized, self._failures = runs, is_vectorized, failures
         self._vectorized: tuple[list[int], VectorizedStep] | None = None
 
-    def train(self) -> None:
+    def train(self, after_step: Callable[[], None]) -> None:
         """All of them to their end; those that an interruption left behind catch up first."""
         last = self._runs[0].config.train.learner_steps
         going = [index for index, run in enumerate(self._runs) if run.learner.learner_step < last]
@@ -140,6 +141,7 @@ class _Group:
         for index in going:
             with self._caught(index):
                 advance(self._runs[index], start)
+        after_step()
         going = [index for index in going if index not in self._failures]
         with Prefetcher(lambda step: self._fetch(going, step), start_step=start + 1, stop_step=last + 1) as steps:
             for batches in steps:
@@ -150,6 +152,7 @@ class _Group:
                 for index in alive:
                     with self._others_paused(index), self._caught(index):
                         self._runs[index].conclude()
+                after_step()
 
     def _fetch(self, going: Sequence[int], learner_step: int) -> Mapping[int, TensorBatch]:
         return {index: self._runs[index].feed.batch(learner_step) for index in going if index not in self._failures}

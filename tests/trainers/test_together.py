@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +27,12 @@ from trainers.config import AlgorithmConfig, AugmentationConfig, ExperimentConfi
 from trainers.launch import run_inline
 from trainers.launch_together import run_together
 from trainers.loop import SCORE, DivergedError, TrainResult
+from trainers.reporter import NullReporter
 from trainers.run_files import read_json
 from trainers.together import CastsOfAutocast, check_vectorizable
+from trainers.together_command import several
 
+ROOT = Path(__file__).resolve().parents[2]
 RATES = (1e-3, 3e-4, 2e-3)
 
 
@@ -218,6 +226,30 @@ def test_a_model_goes_on_alone_where_the_group_left_it(grid_data: Path, tmp_path
         assert_as_alone(went_on.last, alone.last)
 
 
+class Recorder(NullReporter):
+    def __init__(self) -> None:
+        self.reports: list[tuple[int, dict[str, float]]] = []
+
+    def report(self, learner_step: int, metrics: Mapping[str, float], checkpoint: Path) -> None:
+        assert (checkpoint / "policy.json").exists()
+        self.reports.append((learner_step, dict(metrics)))
+
+
+def test_the_mean_over_the_models_that_are_left_is_reported_once_a_step(grid_data: Path, tmp_path: Path) -> None:
+    base = grid_experiment(grid_data, learner_steps=9, evaluate_every=3, log_every=3)
+    configs, values = members(base, tmp_path), itertools.cycle([0.1, 0.2, 0.6])
+
+    def evaluate(policy: Policy, learner_step: int) -> dict[str, float]:
+        if learner_step == 6 and (value := next(values)) == 0.2:
+            raise DivergedError("for the test")
+        return {SCORE: value if learner_step == 6 else learner_step / 10}
+
+    recorder = Recorder()
+    results = run_together(configs, evaluate=evaluate, reporter=recorder)
+    assert [type(result) for result in results] == [TrainResult, DivergedError, TrainResult]
+    assert recorder.reports == [(3, {SCORE: 0.3}), (6, {SCORE: pytest.approx(0.35)}), (9, {SCORE: 0.9})]
+
+
 @pytest.mark.parametrize("mode", ["vectorized", "in_turns"])
 def test_a_model_that_diverges_leaves_the_others_alone(grid_data: Path, tmp_path: Path, mode: str) -> None:
     configs = members(grid_experiment(grid_data, learner_steps=12, together=mode, log_every=3), tmp_path / "group")
@@ -278,3 +310,49 @@ def test_auto_takes_turns_on_a_cpu_and_says_why(
 ) -> None:
     run_together(members(grid_experiment(grid_data, learner_steps=2), tmp_path), evaluate=nothing)
     assert "3 models in turns" in capsys.readouterr().err
+
+
+def test_the_command_line_trains_seeds_and_values_into_ordinary_runs(grid_data: Path, tmp_path: Path) -> None:
+    words = ["train.learner_steps=4", "train.batch_size=8", "evaluation.protocol=none", "tracking.wandb=disabled"]
+    out = tmp_path / "out"
+    command = ["train", "grid-bc", *words, "--data", str(grid_data), "--out", str(out), "--seeds", "3,4"]
+    command += ["--vary", "train.learning_rate=1e-3,3e-4", "--json"]
+    printed = subprocess.run(
+        [sys.executable, "gengap.py", *command], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    runs = json.loads(printed.stdout.splitlines()[-1])["runs"]
+    names = [f"learning_rate-{rate}-s{seed}" for rate in ("1e-3", "3e-4") for seed in (3, 4)]
+    assert [Path(run["run"]).name for run in runs] == names
+    for name in names:
+        config = read_json(out / name / "config.json")
+        assert (config["seed"], f"{config['train']['learning_rate']:g}") in (
+            (3, "0.001"),
+            (4, "0.001"),
+            (3, "0.0003"),
+            (4, "0.0003"),
+        )
+        assert load_policy(out / name / "checkpoints" / "last").spec.name == "grid/default"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "vary", "message"),
+    [
+        ("0,0", [], "different values"),
+        ("0,,1", [], "different values"),
+        ("0", ["train.learning_rate"], "is no list"),
+        ("0", ["train.learning_rat=1e-3"], "learning_rate"),
+        ("zero", [], "seed"),
+    ],
+)
+def test_lists_that_do_not_parse_are_refused(grid_data: Path, seeds: str, vary: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        several(grid_experiment(grid_data), seeds, vary, None)
+
+
+def test_runs_are_named_as_if_trained_alone(grid_data: Path) -> None:
+    configs = several(grid_experiment(grid_data), "0,1", ["train.learning_rate=1e-3,3e-4"], None)
+    assert [str(folder) for folder in configs][:2] == [
+        "runs/train/grid-test-learning_rate-1e-3-s0",
+        "runs/train/grid-test-learning_rate-1e-3-s1",
+    ]
+    assert [str(folder) for folder in several(grid_experiment(grid_data), "5", [], None)] == ["runs/train/grid-test-s5"]
