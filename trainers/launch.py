@@ -18,6 +18,7 @@ from trainers.feed import Feed, build_for_data
 from trainers.loop import Evaluate, TrainResult
 from trainers.loop import train as run_loop
 from trainers.reporter import MultiReporter, Reporter
+from trainers.resident import check_resident
 from trainers.run_files import RESULT, open_reporter, prepare_run
 from trainers.training_data import TrainingData, open_training_data
 
@@ -109,6 +110,8 @@ def check(config: ExperimentConfig, data: TrainingData) -> None:
     Raises:
         UsageError: Naming what does not fit.
     """
+    if config.train.resident == "always":
+        check_resident(data.spec)
     Feed(data, build_for_data(config, data.spec, data.view), config, WorkerContext())
     check_playable(config, data.spec, data.levels)
 

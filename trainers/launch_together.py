@@ -47,7 +47,7 @@ def run_together(
     experiments = list(configs.values())
     check_alike(experiments)
     context = WorkerContext(device=pick_device(experiments[0].train))
-    opened = _open(experiments)
+    opened = _open(experiments, context)
     is_vectorized = choose_vectorized(experiments[0], opened[0].spec, len(experiments))
     mean = MeanReporter(reporter or NullReporter())
     members: list[Member] = []
@@ -77,7 +77,7 @@ def run_together(
     return [_record(*parts) for parts in zip(results, members, own, strict=True)]
 
 
-def _open(experiments: Sequence[ExperimentConfig]) -> list[TrainingData]:
+def _open(experiments: Sequence[ExperimentConfig], context: WorkerContext) -> list[TrainingData]:
     """The data of each, in its own order; what several learn from is opened once."""
     opened: dict[str, TrainingData] = {}
     found = []
@@ -86,7 +86,7 @@ def _open(experiments: Sequence[ExperimentConfig]) -> list[TrainingData]:
         if key in opened:
             check(config, opened[key])
         else:
-            opened[key] = open_and_check(config)
+            opened[key] = open_and_check(config).placed(config.train, context)
         data = opened[key]
         found.append(dataclasses.replace(data, sampler=data.sampler.with_seed(config.seed)))
     return found

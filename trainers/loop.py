@@ -104,7 +104,7 @@ def train(
     """
     started = time.monotonic()
     context = context or WorkerContext()
-    data = data or open_training_data(config)
+    data = (data or open_training_data(config)).placed(config.train, context)
     evaluate = evaluate or evaluation_for(config, data.spec, data.levels, context)
     run = Run(config, reporter, run_dir, context, data, evaluate)
     run.begin(resume_from)
@@ -158,7 +158,9 @@ class Run:
     def begin(self, resume_from: Path | None) -> None:
         """Write the first row, or go on from a checkpoint."""
         if resume_from is None:
-            self.reporter.log(0, {"transitions_seen": 0, **self.data.diversity})
+            resident = self.data.resident
+            memory = {} if resident is None else {"data/resident_bytes": float(resident.num_bytes)}
+            self.reporter.log(0, {"transitions_seen": 0, **self.data.diversity, **memory})
             return
         self.progress = restore(resume_from, self.learner)
         self.meter.load(self.progress.loss_sums)
