@@ -59,6 +59,10 @@ class TensorBatch:
             return self
         return self._map(lambda tensor: tensor.pin_memory())
 
+    def cloned(self) -> TensorBatch:
+        """A copy where it is."""
+        return self._map(torch.clone)
+
     def split(self, parts: int) -> Iterator[TensorBatch]:
         """Equal parts, one after the other; whole windows stay together."""
         if parts == 1:

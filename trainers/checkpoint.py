@@ -33,6 +33,7 @@ from envs.spec import EnvSpec
 from trainers.checkpoint_files import new_checkpoint, save_state, save_tensors
 from trainers.config import ExperimentConfig
 from trainers.learner import Learner
+from trainers.optim import load_optimizer
 from trainers.policy_files import (
     DESCRIPTION,
     PARAMETERS,
@@ -121,8 +122,8 @@ def restore(checkpoint: Path, learner: Learner) -> Progress:
     try:
         device = learner.context.device
         learner.algorithm.load_state_dict(load_file(checkpoint / PARAMETERS, device=str(device)))
-        learner.optimizer.load_state_dict(
-            torch.load(checkpoint / "optimizer.pt", map_location=device, weights_only=True)
+        load_optimizer(
+            learner.optimizer, torch.load(checkpoint / "optimizer.pt", map_location=device, weights_only=True)
         )
         if learner.average is not None:
             averaged = load_file(_averaged(checkpoint) / PARAMETERS, device=str(device))

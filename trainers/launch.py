@@ -12,6 +12,7 @@ import torch
 from data.files import atomic_write_json
 from envs.errors import UsageError
 from trainers.config import ExperimentConfig, TrainConfig
+from trainers.cuda_graph import check_graphs
 from trainers.distributed import WorkerContext
 from trainers.evaluation import check_playable
 from trainers.feed import Feed, build_for_data
@@ -112,6 +113,8 @@ def check(config: ExperimentConfig, data: TrainingData) -> None:
     """
     if config.train.resident == "always":
         check_resident(data.spec)
+    if config.train.cuda_graphs:
+        check_graphs(config, data.spec)
     Feed(data, build_for_data(config, data.spec, data.view), config, WorkerContext())
     check_playable(config, data.spec, data.levels)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,11 @@ from trainers.algorithms.base import Algorithm
 from trainers.averaging import build_average
 from trainers.batches import TensorBatch
 from trainers.config import TrainConfig
+from trainers.cuda_graph import Descend, GraphedStep
 from trainers.distributed import WorkerContext, sum_over_workers, wrap
 from trainers.networks import SequenceModel
 from trainers.optim import build_optimizer, learning_rate_at, set_learning_rate
-from trainers.precision import autocast, place
+from trainers.precision import autocast, compile_errors, compiled, place
 
 _COUNT = "#steps"
 
@@ -36,10 +37,16 @@ class Learner:
         self.seed = seed
         self.algorithm = place(algorithm, context.device)
         self.module = wrap(self.algorithm, context)
+        self._forward: Callable[[TensorBatch], dict[str, Tensor]] = (
+            compiled(self.module) if config.compile else self.module
+        )
         self.parameters = [parameter for parameter in algorithm.parameters() if parameter.requires_grad]
         self.optimizer = build_optimizer(config, algorithm)
         self.average = build_average(algorithm.policy(), config)
         self.learner_step = 0
+        self._take: Descend = (
+            GraphedStep(self._descend, self.optimizer, context.device) if config.cuda_graphs else self._descend
+        )
         self._random = any(
             isinstance(module, SequenceModel) and module.config.dropout for module in algorithm.modules()
         )
@@ -51,7 +58,7 @@ class Learner:
             The named losses of the share: detached scalars on the device.
         """
         self.begin_step()
-        losses = self._descend(batch)
+        losses = self._take(batch)
         self.finish_step()
         return losses
 
@@ -75,7 +82,7 @@ class Learner:
     def _descend(self, batch: TensorBatch) -> dict[str, Tensor]:
         """Gradients of this batch alone, and a step of the optimizer."""
         self.optimizer.zero_grad(set_to_none=True)
-        with self._dropout_of_step():
+        with self._dropout_of_step(), self._compile_errors():
             losses = self._accumulate(batch)
         self.update()
         return losses
@@ -87,7 +94,7 @@ class Learner:
         for index, part in enumerate(batch.split(parts)):
             with self._gradients_kept(index < parts - 1):
                 with autocast(self.context.device, self.config.precision):
-                    losses: dict[str, Tensor] = self.module(part)
+                    losses = self._forward(part)
                 (losses["total"] / parts).backward()
             for name, loss in losses.items():
                 sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
@@ -98,6 +105,9 @@ class Learner:
         if kept and isinstance(self.module, DistributedDataParallel):
             return self.module.no_sync()
         return contextlib.nullcontext()
+
+    def _compile_errors(self) -> contextlib.AbstractContextManager[None]:
+        return compile_errors("train.compile") if self.config.compile else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def _dropout_of_step(self) -> Iterator[None]:
