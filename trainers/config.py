@@ -185,6 +185,11 @@ class TrainConfig:
                 "train.shard divides a model among several workers, but train.num_workers is 1; set it to 2 or more, "
                 "or train.shard=false."
             )
+        if self.shard and (self.compile or self.average != "none"):
+            raise UsageError(
+                f"train.shard goes neither with train.compile (now {self.compile}) nor with train.average (now "
+                f"{self.average!r}); set compile=false and average=none."
+            )
         for name in ("average_decay", "average_after", "second_moment_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"train.{name} is {getattr(self, name)}; it must be at least 0 and below 1.")

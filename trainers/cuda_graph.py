@@ -94,8 +94,8 @@ def copy_batch(source: TensorBatch, target: TensorBatch) -> None:
     for name, (new, old) in _pairs(source, target):
         if new is None or old is None or new.shape != old.shape or new.dtype != old.dtype:
             raise RunError(
-                f"The recorded step has {name} {_shape(old)}, but the batch has {_shape(new)}; batches of one shape are "
-                "needed. Set train.cuda_graphs=false."
+                f"The recorded step has {name} {_shape(old)}, but the batch has {_shape(new)}; all must have "
+                "one shape. Set train.cuda_graphs=false."
             )
         old.copy_(new, non_blocking=True)
 

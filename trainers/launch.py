@@ -21,6 +21,7 @@ from trainers.loop import train as run_loop
 from trainers.reporter import MultiReporter, Reporter
 from trainers.resident import check_resident
 from trainers.run_files import RESULT, open_reporter, prepare_run
+from trainers.sharding import check_shard
 from trainers.training_data import TrainingData, open_training_data
 
 
@@ -113,6 +114,8 @@ def check(config: ExperimentConfig, data: TrainingData) -> None:
     """
     if config.train.resident == "always":
         check_resident(data.spec)
+    if config.train.shard:
+        check_shard(config)
     if config.train.cuda_graphs:
         check_graphs(config, data.spec)
     Feed(data, build_for_data(config, data.spec, data.view), config, WorkerContext())

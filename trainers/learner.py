@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +19,9 @@ from trainers.config import TrainConfig
 from trainers.cuda_graph import Descend, GraphedStep
 from trainers.distributed import WorkerContext, sum_over_workers, wrap
 from trainers.networks import SequenceModel
-from trainers.optim import build_optimizer, learning_rate_at, set_learning_rate
+from trainers.optim import build_optimizer, learning_rate_at, load_optimizer, set_learning_rate
 from trainers.precision import autocast, compile_errors, compiled, place
+from trainers.sharding import gather, load_sharded, load_sharded_moments, shard
 
 _COUNT = "#steps"
 
@@ -27,6 +30,8 @@ class Learner:
     """An algorithm with its optimizer on one worker.
 
     Attributes:
+        algorithm: What learns; its parameters may be divided among the workers.
+        whole: What acts and is saved: the same, or where parameters are divided a copy that `gather` brings up to date.
         learner_step: Steps taken so far.
         average: The policy of averaged weights, if there is one.
     """
@@ -36,7 +41,8 @@ class Learner:
         self.context = context
         self.seed = seed
         self.algorithm = place(algorithm, context.device)
-        self.module = wrap(self.algorithm, context)
+        self.whole = copy.deepcopy(self.algorithm).requires_grad_(False) if config.shard else self.algorithm
+        self.module = shard(self.algorithm, context) if config.shard else wrap(self.algorithm, context)
         self._forward: Callable[[TensorBatch], dict[str, Tensor]] = (
             compiled(self.module) if config.compile else self.module
         )
@@ -61,6 +67,25 @@ class Learner:
         losses = self._take(batch)
         self.finish_step()
         return losses
+
+    def gather(self) -> None:
+        """Bring `whole` up to date. Collective where parameters are divided."""
+        if self.config.shard:
+            self.whole.load_state_dict(gather(self.algorithm.state_dict()))
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """The optimizer's state for a checkpoint. Collective where parameters are divided."""
+        state = self.optimizer.state_dict()
+        return gather(state) if self.config.shard else state
+
+    def load(self, parameters: Mapping[str, Tensor], optimizer: dict[str, Any]) -> None:
+        """Take over what `whole` and `optimizer_state` were."""
+        if self.config.shard:
+            load_sharded(self.algorithm, parameters)
+            optimizer = load_sharded_moments(self.optimizer, optimizer)
+        else:
+            self.algorithm.load_state_dict(parameters)
+        load_optimizer(self.optimizer, optimizer)
 
     def begin_step(self) -> None:
         """Count the step and set its learning rate."""

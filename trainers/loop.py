@@ -140,7 +140,7 @@ class Run:
         algorithm = build_for_data(config, data.spec, data.view)
         self.feed = Feed(data, algorithm, config, context)
         self.learner = Learner(algorithm, config.train, context, config.seed)
-        self.policy = self._policy(algorithm.policy())
+        self.policy = self._policy(self.learner.whole.policy())
         average = self.learner.average
         self.averaged = None if average is None else self._policy(average.policy.eval())
         self.meter, self.clock, self.progress = LossMeter(context), Clock(), Progress()
@@ -205,9 +205,10 @@ class Run:
 
     def evaluate_policy(self) -> dict[str, float]:
         """Play with the policy, and with the averaged one. Collective."""
-        algorithm, step = self.learner.algorithm, self.learner.learner_step
+        algorithm, step = self.learner.whole, self.learner.learner_step
         started = time.perf_counter()
         with self.clock.pause():
+            self.learner.gather()
             self.policy.policy_id = policy_id(self.policy.network)
             algorithm.eval()
             metrics = self._evaluate(self.policy, step)
@@ -222,9 +223,8 @@ class Run:
         """Write a checkpoint. Collective."""
         step = self.learner.learner_step
         self.progress = replace(self.progress, learner_step=step, loss_sums=self.meter.sums())
-        if self.context.is_first:
-            with self.clock.pause():
-                save_checkpoint(self.run_dir, self.learner, self.progress, self.config, self.data.spec)
+        with self.clock.pause():
+            save_checkpoint(self.run_dir, self.learner, self.progress, self.config, self.data.spec)
 
     def result(self, wall_s: float) -> TrainResult:
         """What the finished run leaves."""

@@ -82,7 +82,7 @@ def test_a_batch_is_copied_whole_and_only_over_one_of_its_shape() -> None:
         elif isinstance(new, dict):
             assert all(torch.equal(new[name], old[name]) for name in new), field.name
     assert not torch.equal(first.rewards, target.rewards), "the clone is another tensor"
-    with pytest.raises(RunError, match="batches of one shape"):
+    with pytest.raises(RunError, match="must have one shape"):
         copy_batch(batch_for(algorithm, GRID, 7), target)
     with pytest.raises(RunError, match="next_observations"):
         copy_batch(dataclasses.replace(second, next_observations=None), target)
