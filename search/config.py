@@ -66,11 +66,6 @@ class SweepConfig:
             raise UsageError(f"learning_rates is {self.learning_rates}; give at least one, and none twice.")
         if any(not 0 < rate < math.inf for rate in self.learning_rates):
             raise UsageError(f"learning_rates is {self.learning_rates}; each must be a positive number.")
-        if self.seeds_together and self.experiment.train.num_workers > 1:
-            raise UsageError(
-                f"seeds_together trains in one process, but experiment.train.num_workers is "
-                f"{self.experiment.train.num_workers}; set one of them to 1 or false."
-            )
         if len(self.seeds) < 2 or _repeats(self.seeds):
             raise UsageError(
                 f"seeds is {self.seeds}; an interval needs at least two seeds, and none twice, for example (0, 1)."

@@ -61,13 +61,18 @@ def check_study(config: SweepConfig, out: Path, resources: Mapping[str, float]) 
 
 
 def check_names(config: SweepConfig) -> None:
-    """Refuse an unknown environment, protocol, mixture or rule before anything starts.
+    """Refuse an unknown environment, protocol, mixture or rule, and settings that exclude each other.
 
     Raises:
         UsageError: With the closest match.
     """
     spec = make_spec(config.experiment.env)
     find_rule(config.selection_rule)
+    if config.seeds_together and config.experiment.train.num_workers > 1:
+        raise UsageError(
+            "seeds_together trains in one process, but experiment.train.num_workers is "
+            f"{config.experiment.train.num_workers}; set it to 1, or seeds_together=false."
+        )
     if not config.strata and config.mixtures != ("natural",):
         raise UsageError(f"mixtures is {config.mixtures}; say what they mix, for example strata=department.")
     during, after = config.experiment.evaluation.protocol, config.judge.protocol

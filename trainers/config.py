@@ -174,22 +174,6 @@ class TrainConfig:
                 f"A worker's share of {self.batch_size // self.num_workers} cannot be cut into "
                 f"train.accumulation_steps={self.accumulation_steps} equal parts; choose a divisor."
             )
-        if self.cuda_graphs and not (self.use_gpu and self.num_workers == 1):
-            raise UsageError(
-                "train.cuda_graphs records the work of one GPU, but train.use_gpu is "
-                f"{self.use_gpu} and train.num_workers {self.num_workers}; set use_gpu=true and num_workers=1, or "
-                "cuda_graphs=false."
-            )
-        if self.shard and self.num_workers == 1:
-            raise UsageError(
-                "train.shard divides a model among several workers, but train.num_workers is 1; set it to 2 or more, "
-                "or train.shard=false."
-            )
-        if self.shard and (self.compile or self.average != "none"):
-            raise UsageError(
-                f"train.shard goes neither with train.compile (now {self.compile}) nor with train.average (now "
-                f"{self.average!r}); set compile=false and average=none."
-            )
         for name in ("average_decay", "average_after", "second_moment_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"train.{name} is {getattr(self, name)}; it must be at least 0 and below 1.")

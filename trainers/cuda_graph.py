@@ -104,8 +104,14 @@ def check_graphs(config: ExperimentConfig, spec: EnvSpec) -> None:
     """Refuse what cannot be recorded.
 
     Raises:
-        UsageError: For texts and dropout.
+        UsageError: For texts and dropout, on a CPU, and with several workers.
     """
+    train = config.train
+    if not train.use_gpu or train.num_workers > 1:
+        raise UsageError(
+            f"train.cuda_graphs records the work of one GPU, but train.use_gpu is {train.use_gpu} and "
+            f"train.num_workers {train.num_workers}; set use_gpu=true and num_workers=1, or cuda_graphs=false."
+        )
     ragged = [name for name, column in spec.observation_columns.items() if column.ragged]
     if ragged:
         raise UsageError(

@@ -44,11 +44,22 @@ def transformer_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def check_shard(config: ExperimentConfig) -> None:
-    """Refuse what is not worth sharding.
+    """Refuse what cannot be divided, or is not worth it.
 
     Raises:
-        UsageError: For another encoder than "hf".
+        UsageError: For a single worker, another encoder than "hf", compiled steps and averaged weights.
     """
+    train = config.train
+    if train.num_workers == 1:
+        raise UsageError(
+            "train.shard divides a model among several workers, but train.num_workers is 1; set it to 2 or more, or "
+            "train.shard=false."
+        )
+    if train.compile or train.average != "none":
+        raise UsageError(
+            f"train.shard goes neither with train.compile (now {train.compile}) nor with train.average (now "
+            f"{train.average!r}); set compile=false and average=none."
+        )
     if config.network.encoder != "hf":
         raise UsageError(
             f"train.shard is for large pretrained encoders, and network.encoder is {config.network.encoder!r}: its "

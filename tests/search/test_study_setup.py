@@ -21,7 +21,6 @@ from search.study_log import StudyLog
 from search.sweep import locked, open_study, read_config
 from search.tuning import concurrent_trials, read_result, run_trial, trial_resources
 from tests.trainers.helpers import record_grid
-from trainers.config import ExperimentConfig
 from trainers.reporter import NullReporter
 
 QUICK = (
@@ -62,9 +61,10 @@ def test_seeds_share_the_name_of_their_configuration() -> None:
     assert set(map(frozenset, groups.values())) == {frozenset({0, 1, 2})}
 
 
-def two_workers() -> ExperimentConfig:
-    experiment = build_sweep("grid-diversity").experiment
-    return dataclasses.replace(experiment, train=dataclasses.replace(experiment.train, num_workers=2))
+def test_seeds_train_together_in_one_process_only() -> None:
+    experiment = build_sweep("grid-diversity", ["experiment.train.num_workers=2"]).experiment
+    with pytest.raises(UsageError, match="trains in one process"):
+        check_names(small(seeds_together=True, experiment=experiment))
 
 
 def test_seeds_that_train_together_are_one_trial_with_a_result_for_each(
@@ -99,7 +99,6 @@ def test_seeds_that_train_together_are_one_trial_with_a_result_for_each(
         ({"level_counts": (9, 5)}, "increasing"),
         ({"level_counts": (5, 5, 9)}, "increasing"),
         ({"seeds": (0,)}, "two seeds"),
-        ({"seeds_together": True, "experiment": two_workers()}, "trains in one process"),
         ({"seeds": (0, 0)}, "none twice"),
         ({"seeds": (0, 1, 0)}, "none twice"),
         ({"learning_rates": (1e-3, 1e-3)}, "none twice"),

@@ -16,7 +16,7 @@ from tests.trainers.helpers import final_parameters, grid_experiment
 from trainers.config import TrainConfig
 from trainers.cuda_graph import WARMUP_STEPS, GraphedStep, check_graphs, copy_batch
 from trainers.distributed import WorkerContext
-from trainers.launch import run_inline
+from trainers.launch import open_and_check, run_inline
 from trainers.learner import Learner
 from trainers.optim import load_optimizer, make_capturable, set_learning_rate
 
@@ -53,9 +53,9 @@ def test_a_compiler_that_fails_is_an_error_that_names_the_option(monkeypatch: py
 
 def test_graphs_are_refused_without_a_gpu(grid_data: Path) -> None:
     with pytest.raises(UsageError, match=r"train\.use_gpu is False"):
-        grid_experiment(grid_data, cuda_graphs=True)
+        open_and_check(grid_experiment(grid_data, cuda_graphs=True))
     with pytest.raises(UsageError, match=r"num_workers 2"):
-        grid_experiment(grid_data, cuda_graphs=True, use_gpu=True, num_workers=2)
+        open_and_check(grid_experiment(grid_data, cuda_graphs=True, use_gpu=True, num_workers=2))
     config = TrainConfig(cuda_graphs=True, use_gpu=True)
     with pytest.raises(UsageError, match="needs a GPU, but the learner is on cpu"):
         Learner(build(("grid/default", SMALL, algorithm_config("bc"))), config, WorkerContext())

@@ -23,13 +23,13 @@ from tests.trainers.algorithms_helpers import algorithm_config
 from tests.trainers.helpers import final_parameters, grid_experiment
 from tests.trainers.tiny_bert import tiny_bert
 from trainers.checkpoint import load_policy
-from trainers.config import ExperimentConfig, NetworkConfig, TrainConfig
+from trainers.config import ExperimentConfig, NetworkConfig
 from trainers.distributed import WorkerContext
-from trainers.launch import run_inline
+from trainers.launch import open_and_check, run_inline
 from trainers.learner import Learner
 from trainers.loop import train
 from trainers.reporter import LocalReporter, NullReporter
-from trainers.sharding import check_shard, transformer_layers
+from trainers.sharding import transformer_layers
 
 QUIZ = "quiz/default"
 
@@ -140,10 +140,16 @@ def test_layers_are_the_members_of_the_outermost_lists() -> None:
     assert transformer_layers(nn.Sequential(nn.Linear(1, 1), nn.Sequential(layers))) == list(layers)
 
 
-def test_sharding_is_refused_where_it_means_nothing(grid_data: Path) -> None:
-    with pytest.raises(UsageError, match="num_workers is 1"):
-        TrainConfig(shard=True)
-    with pytest.raises(UsageError, match=r"train\.average \(now 'ema'\)"):
-        TrainConfig(shard=True, num_workers=2, batch_size=256, average="ema")
-    with pytest.raises(UsageError, match=r"network\.encoder is 'small'"):
-        check_shard(grid_experiment(grid_data, shard=True, num_workers=2))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_workers": 1}, "num_workers is 1"),
+        ({"average": "ema"}, r"train\.average \(now 'ema'\)"),
+        ({"compile": True}, r"train\.compile \(now True\)"),
+        ({}, r"network\.encoder is 'small'"),
+    ],
+)
+def test_sharding_is_refused_where_it_means_nothing(grid_data: Path, changes: dict[str, Any], message: str) -> None:
+    config = grid_experiment(grid_data, **{"shard": True, "num_workers": 2, **changes})
+    with pytest.raises(UsageError, match=message):
+        open_and_check(config)
