@@ -18,6 +18,7 @@ from envs.spec import EnvSpec
 from trainers.batches import TensorBatch, to_tensors
 from trainers.config import TrainConfig
 from trainers.distributed import WorkerContext
+from trainers.networks import TensorObservations
 
 Indices = npt.NDArray[np.int64]
 
@@ -61,16 +62,13 @@ class ResidentRows:
     def rows(self, indices: Indices) -> TensorBatch:
         """The transitions at `indices` [B], as `TrainingData.rows` reads them from the disk."""
         chosen = torch.from_numpy(indices).to(self._device, non_blocking=True)
-        rows, following, known = self._rows[chosen], None, None
+        rows = self._rows[chosen]
+        columns: dict[str, Any] = {name: column[chosen] for name, column in self._columns.items()}
         if self._successors:
-            known = self._known[chosen]
-            following = {name: frames[rows + known] for name, frames in self._frames.items()}
-        return TensorBatch(
-            observations={name: frames[rows] for name, frames in self._frames.items()},
-            next_observations=following,
-            successor_known=known,
-            **{name: column[chosen] for name, column in self._columns.items()},
-        )
+            known = columns["successor_known"] = self._known[chosen]
+            columns["next_observations"] = {name: frames[rows + known] for name, frames in self._frames.items()}
+        observations: TensorObservations = {name: frames[rows] for name, frames in self._frames.items()}
+        return TensorBatch(observations=observations, **columns)
 
     def _read(self, view: Dataset) -> dict[str, Tensor]:
         """Copy the observations of all transitions; returns their other columns."""

@@ -33,7 +33,8 @@ def shard(module: nn.Module, context: WorkerContext) -> nn.Module:
     for encoder in [part for part in module.modules() if isinstance(part, HuggingFaceEncoder)]:
         for layer in transformer_layers(encoder.model):
             fully_shard(layer, mesh=mesh)
-    return fully_shard(module, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+    return module
 
 
 def transformer_layers(model: nn.Module) -> list[nn.Module]:
