@@ -120,7 +120,7 @@ def choose_vectorized(config: ExperimentConfig, spec: EnvSpec, count: int) -> bo
         say(f"{count} models in turns. {error}")
         return False
     if config.train.together == "auto" and not config.train.use_gpu:
-        say(f"{count} models in turns: a CPU gains nothing from larger operations.")
+        say(f"{count} models in turns: on a CPU only tiny batches gain from one pass (train.together=vectorized).")
         return False
     say(f"{count} models, vectorized")
     return True
