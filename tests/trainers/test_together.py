@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import itertools
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from tests.trainers.algorithms_helpers import algorithm_config
 from tests.trainers.helpers import final_parameters, grid_experiment, without_perf
 from trainers.algorithms import ALGORITHMS
 from trainers.checkpoint import load_policy
+from trainers.commands import add_arguments, run
 from trainers.config import AlgorithmConfig, AugmentationConfig, ExperimentConfig, NetworkConfig
 from trainers.launch import run_inline
 from trainers.launch_together import run_together
@@ -32,7 +31,6 @@ from trainers.run_files import read_json
 from trainers.together import CastsOfAutocast, check_vectorizable
 from trainers.together_command import several
 
-ROOT = Path(__file__).resolve().parents[2]
 RATES = (1e-3, 3e-4, 2e-3)
 
 
@@ -44,10 +42,10 @@ def falling(policy: Policy, learner_step: int) -> dict[str, float]:
     return {SCORE: 1.0 - learner_step / 100}
 
 
-def members(base: ExperimentConfig, folder: Path, **train: Any) -> dict[Path, ExperimentConfig]:
-    """Three models that differ in seed and schedule."""
+def members(base: ExperimentConfig, folder: Path, count: int = 3, **train: Any) -> dict[Path, ExperimentConfig]:
+    """Models that differ in seed and schedule."""
     configs = {}
-    for seed, rate in enumerate(RATES):
+    for seed, rate in enumerate(RATES[:count]):
         settings = dataclasses.replace(base.train, learning_rate=rate, warmup_steps=seed, **train)
         configs[folder / f"m{seed}"] = dataclasses.replace(base, seed=seed, train=settings)
     return configs
@@ -104,17 +102,17 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "cql": ("cql", {}, {"max_grad_norm": 1.0, "final_learning_rate_fraction": 0.1}),
     "iql": ("iql", {}, {"augmentation": AugmentationConfig(shift=2, consistency=0.5)}),
     "iql-groups": ("iql", {"level_groups": 3, "sharing": "nothing", "target_update": "copy", "target_period": 4}, {}),
-    "bct": ("bct", {}, {}),
-    "dt": ("dt", {"timesteps": True}, {}),
+    "bct": ("bct", {}, {"batch_size": 4}),
+    "dt": ("dt", {"timesteps": True}, {"batch_size": 4}),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_vectorized_models_end_as_alone(grid_data: Path, tmp_path: Path, case: str) -> None:
     name, options, changes = CASES[case]
-    base = grid_experiment(grid_data, learner_steps=8, batch_size=16, log_every=4, **changes)
+    base = grid_experiment(grid_data, **{"learner_steps": 6, "batch_size": 16, "log_every": 3, **changes})
     base = dataclasses.replace(base, algorithm=algorithm_config(name, **options))
-    configs = members(base, tmp_path / "together", together="vectorized")
+    configs = members(base, tmp_path / "together", 2, together="vectorized")
     assert_all_as_alone(configs, tmp_path / "alone")
 
 
@@ -312,15 +310,25 @@ def test_auto_takes_turns_on_a_cpu_and_says_why(
     assert "3 models in turns" in capsys.readouterr().err
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["bc", "cql", "iql"])
+def test_models_on_a_gpu_are_vectorized_and_end_as_alone(
+    grid_data: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = grid_experiment(grid_data, learner_steps=8, batch_size=16, log_every=4, use_gpu=True)
+    base = dataclasses.replace(base, algorithm=algorithm_config(name))
+    assert_all_as_alone(members(base, tmp_path / "together"), tmp_path / "alone")
+    assert "3 models, vectorized" in capsys.readouterr().err
+
+
 def test_the_command_line_trains_seeds_and_values_into_ordinary_runs(grid_data: Path, tmp_path: Path) -> None:
     words = ["train.learner_steps=4", "train.batch_size=8", "evaluation.protocol=none", "tracking.wandb=disabled"]
     out = tmp_path / "out"
-    command = ["train", "grid-bc", *words, "--data", str(grid_data), "--out", str(out), "--seeds", "3,4"]
-    command += ["--vary", "train.learning_rate=1e-3,3e-4", "--json"]
-    printed = subprocess.run(
-        [sys.executable, "gengap.py", *command], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    runs = json.loads(printed.stdout.splitlines()[-1])["runs"]
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = ["grid-bc", *words, "--data", str(grid_data), "--out", str(out), "--seeds", "3,4"]
+    runs = run(parser.parse_args([*given, "--vary", "train.learning_rate=1e-3,3e-4"]))["runs"]
     names = [f"learning_rate-{rate}-s{seed}" for rate in ("1e-3", "3e-4") for seed in (3, 4)]
     assert [Path(run["run"]).name for run in runs] == names
     for name in names:
