@@ -16,7 +16,7 @@ from trainers.algorithms.base import Algorithm
 from trainers.averaging import build_average
 from trainers.batches import TensorBatch
 from trainers.config import TrainConfig
-from trainers.cuda_graph import Descend, GraphedStep
+from trainers.cuda_graph import GraphedStep
 from trainers.distributed import WorkerContext, sum_over_workers, wrap
 from trainers.networks import SequenceModel
 from trainers.optim import build_optimizer, learning_rate_at, load_optimizer, set_learning_rate
@@ -50,9 +50,7 @@ class Learner:
         self.optimizer = build_optimizer(config, algorithm)
         self.average = build_average(algorithm.policy(), config)
         self.learner_step = 0
-        self._take: Descend = (
-            GraphedStep(self._descend, self.optimizer, context.device) if config.cuda_graphs else self._descend
-        )
+        self._graph = GraphedStep(self._descend, self.optimizer, context.device) if config.cuda_graphs else None
         self._random = any(
             isinstance(module, SequenceModel) and module.config.dropout for module in algorithm.modules()
         )
@@ -64,7 +62,7 @@ class Learner:
             The named losses of the share: detached scalars on the device.
         """
         self.begin_step()
-        losses = self._take(batch)
+        losses = self._descend(batch) if self._graph is None else self._graph(batch)
         self.finish_step()
         return losses
 

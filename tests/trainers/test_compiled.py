@@ -117,7 +117,7 @@ def test_recorded_steps_have_the_losses_of_the_others(name: str) -> None:
     )
     plain = Learner(build(case), config, context)
     recorded = Learner(build(case), dataclasses.replace(config, cuda_graphs=True, use_gpu=True), context)
-    assert isinstance(recorded._take, GraphedStep)
+    assert isinstance(recorded._graph, GraphedStep)
     assert_same_learning(plain, recorded, WARMUP_STEPS + 5)
 
 
