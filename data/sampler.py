@@ -68,6 +68,10 @@ class BatchSampler:
         self._starts: Indices = np.concatenate([[0], np.cumsum(sizes)])  # [S + 1]
         self._block: tuple[tuple[int, int, int], Indices] | None = None
 
+    def with_seed(self, seed: int) -> BatchSampler:
+        """The same transitions in the order of another experiment seed."""
+        return BatchSampler(np.diff(self._starts).tolist(), self.batch_size, seed, self.schedule)
+
     @property
     def num_items(self) -> int:
         """Transitions that can be drawn."""

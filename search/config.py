@@ -36,6 +36,9 @@ class SweepConfig:
     all shared out so."""
     learning_rates: tuple[float, ...] = (5e-4, 1e-3)
     seeds: tuple[int, ...] = (0, 1)
+    seeds_together: bool = False
+    """Train all seeds of a configuration in one trial, see `experiment.train.together`; early stopping then judges a
+    configuration by the mean over its seeds. Needs one worker."""
     judge: EvaluationConfig = field(default_factory=lambda: FULL_JUDGE)
     """What is played after the search; `experiment.evaluation` is what is played during it."""
     checkpoint: Literal["last", "best"] = "last"

@@ -20,7 +20,7 @@ from envs.registry import make_spec
 from metrics.protocols import is_shift
 from search.config import SweepConfig
 from search.selection import find_rule
-from search.space import collected_levels, data_specs, trial_specs
+from search.space import collected_levels, data_specs, trial_groups, trial_specs
 from trainers.algorithms import build_algorithm
 from trainers.batches import made_up_batch
 from trainers.distributed import WorkerContext
@@ -49,7 +49,7 @@ def check_study(config: SweepConfig, out: Path, resources: Mapping[str, float]) 
     check_disk_space(out, needed)
     trials = len(trial_specs(config))
     mixtures = f" x {len(config.mixtures)} mixtures over {config.strata}" if config.strata else ""
-    parallel = max(1, min(trials, int(resources.get("CPU", 1) // train.threads_per_worker)))
+    parallel = max(1, min(len(trial_groups(config)), int(resources.get("CPU", 1) // train.threads_per_worker)))
     seconds = estimate_training_s(config) * trials / parallel
     say(
         f"Study {config.name}: {len(config.level_counts)} level counts{mixtures} x {len(config.learning_rates)} "
@@ -61,13 +61,18 @@ def check_study(config: SweepConfig, out: Path, resources: Mapping[str, float]) 
 
 
 def check_names(config: SweepConfig) -> None:
-    """Refuse an unknown environment, protocol, mixture or rule before anything starts.
+    """Refuse an unknown environment, protocol, mixture or rule, and settings that exclude each other.
 
     Raises:
         UsageError: With the closest match.
     """
     spec = make_spec(config.experiment.env)
     find_rule(config.selection_rule)
+    if config.seeds_together and config.experiment.train.num_workers > 1:
+        raise UsageError(
+            "seeds_together trains in one process, but experiment.train.num_workers is "
+            f"{config.experiment.train.num_workers}; set it to 1, or seeds_together=false."
+        )
     if not config.strata and config.mixtures != ("natural",):
         raise UsageError(f"mixtures is {config.mixtures}; say what they mix, for example strata=department.")
     during, after = config.experiment.evaluation.protocol, config.judge.protocol

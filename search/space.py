@@ -55,10 +55,18 @@ def trial_specs(config: SweepConfig) -> list[TrialSpec]:
 
 
 def param_space(config: SweepConfig) -> dict[str, Any]:
-    """The same grid as Tune's search space."""
+    """The same grid as Tune's search space: a trial per point, or per configuration, named by its first seed."""
     from ray import tune
 
-    return {"trial": tune.grid_search([dataclasses.asdict(spec) for spec in trial_specs(config)])}
+    return {"trial": tune.grid_search([dataclasses.asdict(group[0]) for group in trial_groups(config)])}
+
+
+def trial_groups(config: SweepConfig) -> list[list[TrialSpec]]:
+    """The points that each of Tune's trials trains: one, or all seeds of a configuration."""
+    groups: dict[str, list[TrialSpec]] = {}
+    for spec in trial_specs(config):
+        groups.setdefault(spec.config_id if config.seeds_together else spec.trial_id, []).append(spec)
+    return list(groups.values())
 
 
 def data_specs(config: SweepConfig) -> list[TrialSpec]:

@@ -15,9 +15,19 @@ from envs.console import Progress, say
 from envs.errors import RunError
 from search.config import SweepConfig
 from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler
-from search.space import DIVERGED, TrialSpec, experiment_of, has_diverged, param_space, trial_path, trial_specs
+from search.space import (
+    DIVERGED,
+    TrialSpec,
+    experiment_of,
+    has_diverged,
+    param_space,
+    trial_groups,
+    trial_path,
+    trial_specs,
+)
 from trainers.checkpoint import latest_checkpoint, read_progress
 from trainers.launch import run
+from trainers.launch_together import run_together
 from trainers.loop import DivergedError
 from trainers.reporter import TuneReporter
 
@@ -46,14 +56,33 @@ def run_trial(params: dict[str, Any], config: SweepConfig, study_dir: Path) -> N
     With one worker this process trains; with more it only waits for a Ray Train worker group. A trial whose loss
     diverges ends: trying it again would come to the same, and the other trials of the study are not to blame.
     """
-    spec = TrialSpec(**params["trial"])
-    run_dir = trial_path(study_dir, spec.trial_id)
-    if read_result(study_dir, spec) is not None or has_diverged(study_dir, spec):
+    first = TrialSpec(**params["trial"])
+    (specs,) = (group for group in trial_groups(config) if group[0] == first)
+    unfinished = [spec for spec in specs if read_result(study_dir, spec) is None and not has_diverged(study_dir, spec)]
+    if not unfinished:
         return
+    if len(specs) > 1:
+        _run_seeds(unfinished, config, study_dir)
+        return
+    run_dir = trial_path(study_dir, first.trial_id)
     try:
-        run(experiment_of(config, spec, study_dir), run_dir, reporter=TuneReporter(), group=config.name)
+        run(experiment_of(config, first, study_dir), run_dir, reporter=TuneReporter(), group=config.name)
     except DivergedError as error:
-        atomic_write_json(run_dir / DIVERGED, {"trial_id": spec.trial_id, "error": str(error)})
+        _record_divergence(study_dir, first, error)
+
+
+def _run_seeds(specs: list[TrialSpec], config: SweepConfig, study_dir: Path) -> None:
+    """All seeds of a configuration that are not finished, in this process."""
+    configs = {trial_path(study_dir, spec.trial_id): experiment_of(config, spec, study_dir) for spec in specs}
+    results = run_together(configs, reporter=TuneReporter(), group=config.name)
+    for spec, result in zip(specs, results, strict=True):
+        if isinstance(result, DivergedError):
+            _record_divergence(study_dir, spec, result)
+
+
+def _record_divergence(study_dir: Path, spec: TrialSpec, error: DivergedError) -> None:
+    path = trial_path(study_dir, spec.trial_id) / DIVERGED
+    atomic_write_json(path, {"trial_id": spec.trial_id, "error": str(error)})
 
 
 def read_result(study_dir: Path, spec: TrialSpec) -> dict[str, Any] | None:
@@ -87,7 +116,7 @@ def _tuner(config: SweepConfig, study_dir: Path) -> tune.Tuner:
             name=TUNE_FOLDER,
             storage_path=str(study_dir.resolve()),
             verbose=0,
-            callbacks=[TrialProgress(len(trial_specs(config)))],
+            callbacks=[TrialProgress(len(trial_groups(config)))],
             failure_config=tune.FailureConfig(max_failures=2),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
         ),

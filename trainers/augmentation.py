@@ -76,10 +76,10 @@ def _change(image: Tensor, draws: Draws, config: AugmentationConfig) -> Tensor:
 
 def shifted(image: Tensor, by: Tensor) -> Tensor:
     """Images [B, H, W, C] moved by int [B, 2] rows and columns; what is left free repeats the border."""
-    height, width = image.shape[1:3]
-    rows = (torch.arange(height) - by[:, :1]).clamp(0, height - 1)  # [B, H]
-    columns = (torch.arange(width) - by[:, 1:]).clamp(0, width - 1)  # [B, W]
-    return image[torch.arange(len(image))[:, None, None], rows[:, :, None], columns[:, None, :]]
+    items, height, width = (torch.arange(size, device=image.device) for size in image.shape[:3])
+    rows = (height - by[:, :1]).clamp(0, len(height) - 1)  # [B, H]
+    columns = (width - by[:, 1:]).clamp(0, len(width) - 1)  # [B, W]
+    return image[items[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def recolored(image: Tensor, by: Tensor) -> Tensor:
@@ -91,8 +91,7 @@ def recolored(image: Tensor, by: Tensor) -> Tensor:
 
 def cut_out(image: Tensor, corner: Tensor, size: int, paint: Tensor) -> Tensor:
     """Images [B, H, W, C] with a square from `corner` int [B, 2] on painted in `paint` uint8 [B, C]."""
-    height, width = image.shape[1:3]
-    rows, columns = torch.arange(height), torch.arange(width)
+    rows, columns = (torch.arange(size, device=image.device) for size in image.shape[1:3])
     inside_rows = (rows >= corner[:, :1]) & (rows < corner[:, :1] + size)  # [B, H]
     inside_columns = (columns >= corner[:, 1:]) & (columns < corner[:, 1:] + size)  # [B, W]
     inside = inside_rows[:, :, None, None] & inside_columns[:, None, :, None]

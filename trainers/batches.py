@@ -42,15 +42,26 @@ class TensorBatch:
     def __len__(self) -> int:
         return len(self.actions)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.actions.device
+
     def to(self, device: torch.device) -> TensorBatch:
         """The batch on `device`; the copy from page-locked memory does not block."""
-        if device.type == self.actions.device.type:
+        if device.type == self.device.type:
             return self
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> TensorBatch:
-        """The batch in page-locked memory."""
+        """The batch in page-locked memory; one that is on a GPU stays there."""
+        if self.device.type == "cuda":
+            return self
         return self._map(lambda tensor: tensor.pin_memory())
+
+    def cloned(self) -> TensorBatch:
+        """A copy where it is."""
+        return self._map(torch.clone)
 
     def split(self, parts: int) -> Iterator[TensorBatch]:
         """Equal parts, one after the other; whole windows stay together."""

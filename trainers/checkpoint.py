@@ -73,6 +73,8 @@ def save_checkpoint(
 ) -> Path:
     """Write a checkpoint, point ``last`` (and ``best``, if it is) at it and delete those that neither names.
 
+    Only the first worker writes. Collective where parameters are divided among the workers.
+
     Args:
         run_dir: ``checkpoints/`` is written in it.
         learner: Its algorithm and optimizer are saved.
@@ -87,8 +89,11 @@ def save_checkpoint(
         RunError: If the disk is full.
     """
     target = checkpoint_path(run_dir, progress.learner_step)
-    with disk_errors(target):
-        _save(target, learner, progress, config, spec)
+    learner.gather()
+    optimizer = learner.optimizer_state()
+    if learner.context.is_first:
+        with disk_errors(target):
+            _save(target, learner, optimizer, progress, config, spec)
     return target
 
 
@@ -120,9 +125,9 @@ def restore(checkpoint: Path, learner: Learner) -> Progress:
     """
     try:
         device = learner.context.device
-        learner.algorithm.load_state_dict(load_file(checkpoint / PARAMETERS, device=str(device)))
-        learner.optimizer.load_state_dict(
-            torch.load(checkpoint / "optimizer.pt", map_location=device, weights_only=True)
+        learner.load(
+            load_file(checkpoint / PARAMETERS, device=str(device)),
+            torch.load(checkpoint / "optimizer.pt", map_location=device, weights_only=True),
         )
         if learner.average is not None:
             averaged = load_file(_averaged(checkpoint) / PARAMETERS, device=str(device))
@@ -185,14 +190,21 @@ def resolve_pointer(path: Path) -> Path:
     raise RunError(f"The checkpoint {named} that {path} points to is gone, and so is its run's last one.")
 
 
-def _save(target: Path, learner: Learner, progress: Progress, config: ExperimentConfig, spec: EnvSpec) -> None:
+def _save(
+    target: Path,
+    learner: Learner,
+    optimizer: dict[str, Any],
+    progress: Progress,
+    config: ExperimentConfig,
+    spec: EnvSpec,
+) -> None:
     folder = target.parent
     folder.mkdir(parents=True, exist_ok=True)
     links = {LAST: target}
     if learner.average is not None:
         links[AVERAGED] = _averaged(target)
-        _write(_averaged(target), learner, progress, config, spec, averaged=True)
-    _write(target, learner, progress, config, spec)
+        _write(_averaged(target), learner, None, progress, config, spec)
+    _write(target, learner, optimizer, progress, config, spec)
     sync_directory(folder)
     if progress.best_step in (0, progress.learner_step):
         links[BEST] = target
@@ -205,20 +217,19 @@ def _save(target: Path, learner: Learner, progress: Progress, config: Experiment
 def _write(
     target: Path,
     learner: Learner,
+    optimizer: dict[str, Any] | None,
     progress: Progress,
     config: ExperimentConfig,
     spec: EnvSpec,
-    *,
-    averaged: bool = False,
 ) -> None:
-    """One checkpoint directory, complete or not there."""
-    algorithm, average = learner.algorithm, learner.average if averaged else None
+    """One checkpoint directory, complete or not there; without an optimizer that of the averaged weights."""
+    algorithm, average = learner.whole, learner.average if optimizer is None else None
     policy = algorithm.policy() if average is None else average.policy
     tensors = algorithm.state_dict() if average is None else with_average(algorithm, average)
     with new_checkpoint(target) as temporary:
         save_tensors({name: _stored(tensor) for name, tensor in tensors.items()}, temporary / PARAMETERS)
-        if average is None:
-            save_state(learner.optimizer.state_dict(), temporary / "optimizer.pt")
+        if optimizer is not None:
+            save_state(optimizer, temporary / "optimizer.pt")
         _write_texts(temporary, describe_policy(policy, algorithm, config, spec), progress, config)
 
 

@@ -21,6 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", action="append", default=[], metavar="DIR", help="dataset to learn from; give it again for several"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: runs/train/NAME-sSEED)")
+    parser.add_argument(
+        "--seeds", metavar="N,N,...", help="train one model per seed, all in this process (see train.together)"
+    )
+    parser.add_argument(
+        "--vary",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE,VALUE",
+        help="train one model per value, for example train.learning_rate=1e-3,3e-4; combines with --seeds",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     parser.add_argument("--list", action="store_true", help="show every recipe and its fields")
 
@@ -48,6 +58,10 @@ def _train_offline(args: argparse.Namespace) -> dict[str, Any]:
     config = build_experiment(args.recipe, args.overrides)
     if args.data:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, datasets=tuple(args.data)))
+    if args.seeds is not None or args.vary:
+        from trainers.together_command import train_several
+
+        return train_several(args, config)
     run_dir = args.out or _default_folder(config)
     if config.train.num_workers == 1:
         result = launch(config, run_dir, resume=args.resume, console=True)
@@ -66,6 +80,8 @@ def _train_online(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.data:
         raise UsageError(f"{args.recipe!r} learns by playing; leave out --data.")
+    if args.seeds is not None or args.vary:
+        raise UsageError(f"{args.recipe!r} learns by playing, one model at a time; leave out --seeds and --vary.")
     return train_by_playing(args)
 
 

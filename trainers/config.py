@@ -12,6 +12,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 ActionMode = Literal["sampled", "greedy"]
 Pixels = Literal["centered", "unit", "raw"]
 Pooling = Literal["flatten", "average"]
+Resident = Literal["auto", "never", "always"]
+Together = Literal["auto", "vectorized", "in_turns"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +135,18 @@ class TrainConfig:
     """1 runs in the calling process; more run under Ray Train."""
     threads_per_worker: int = 1
     use_gpu: bool = False
+    resident: Resident = "auto"
+    """Keep the whole data as bytes in the device's memory and gather batches there. "auto": on a GPU with room for it;
+    "always" is an error where it does not fit."""
+    compile: bool = False
+    """Compile the forward and backward pass with torch.compile; the first step takes a minute or so."""
+    cuda_graphs: bool = False
+    """Record forward pass, backward pass and optimizer once and replay them as one CUDA graph; one GPU, images."""
+    shard: bool = False
+    """Shard parameters and optimizer state over the workers (FSDP); only the encoder "hf", two workers or more."""
+    together: Together = "auto"
+    """How several models in one process take a step: "vectorized" as one larger model, "in_turns" one after the other;
+    "auto" vectorizes on a GPU. Only read where several models are asked for."""
     evaluate_every: int = 0
     """Learner steps between evaluations; 0 evaluates only at the end."""
     checkpoint_every: int = 0

@@ -12,8 +12,8 @@ from data.sampler import SequenceSampler, rank_slice
 from envs.errors import UsageError
 from envs.spec import EnvSpec
 from trainers.algorithms import Algorithm, build_algorithm
-from trainers.augmentation import augment, draw, image_columns
-from trainers.batches import TensorBatch, to_tensors
+from trainers.augmentation import Draws, augment, draw, image_columns
+from trainers.batches import TensorBatch
 from trainers.config import ExperimentConfig
 from trainers.distributed import WorkerContext
 from trainers.networks import TensorObservations
@@ -59,7 +59,7 @@ class Feed:
             self._returns = torch.from_numpy(returns_to_go(data.view.steps("rewards"), starts))
 
     def batch(self, learner_step: int) -> TensorBatch:
-        """This worker's share of the batch of a learner step (counted from 1), in CPU memory."""
+        """This worker's share of the batch of a learner step (counted from 1); see `TrainingData.rows`."""
         batch = self._windowed(learner_step) if self._window > 1 else self._data.batch(learner_step, self._context)
         if not self._images:
             return batch
@@ -69,10 +69,11 @@ class Feed:
     def _windowed(self, learner_step: int) -> TensorBatch:
         indices, valid = self._windows.windows(learner_step - 1, self._context.rank, self._context.world_size)
         rows = indices.reshape(-1)
+        batch = self._data.rows(rows, self._context)
         batch = dataclasses.replace(
-            to_tensors(self._data.view.batch(rows)),
-            returns_to_go=self._returns[rows],
-            valid=torch.from_numpy(valid.reshape(-1)),
+            batch,
+            returns_to_go=self._returns[rows].to(batch.device),
+            valid=torch.from_numpy(valid.reshape(-1)).to(batch.device),
             window=self._window,
         )
         return batch.pin_memory() if self._context.device.type == "cuda" else batch
@@ -90,6 +91,8 @@ class Feed:
         items = self._config.train.batch_size
         chosen = rank_slice(items, self._context.rank, self._context.world_size)
         draws = draw(self._config.seed, learner_step, use, items, chosen, self._window)
+        if self._data.resident is not None:
+            draws = Draws(*(uniforms.to(self._context.device, non_blocking=True) for uniforms in draws))
         return augment(observations, self._images, draws, self._config.augmentation)
 
 

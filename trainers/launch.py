@@ -12,13 +12,16 @@ import torch
 from data.files import atomic_write_json
 from envs.errors import UsageError
 from trainers.config import ExperimentConfig, TrainConfig
+from trainers.cuda_graph import check_graphs
 from trainers.distributed import WorkerContext
 from trainers.evaluation import check_playable
 from trainers.feed import Feed, build_for_data
 from trainers.loop import Evaluate, TrainResult
 from trainers.loop import train as run_loop
 from trainers.reporter import MultiReporter, Reporter
+from trainers.resident import check_resident
 from trainers.run_files import RESULT, open_reporter, prepare_run
+from trainers.sharding import check_shard
 from trainers.training_data import TrainingData, open_training_data
 
 
@@ -99,9 +102,24 @@ def open_and_check(config: ExperimentConfig) -> TrainingData:
         UsageError: Naming what does not fit.
     """
     data = open_training_data(config)
+    check(config, data)
+    return data
+
+
+def check(config: ExperimentConfig, data: TrainingData) -> None:
+    """Refuse what does not fit the data or cannot be played.
+
+    Raises:
+        UsageError: Naming what does not fit.
+    """
+    if config.train.resident == "always":
+        check_resident(data.spec)
+    if config.train.shard:
+        check_shard(config)
+    if config.train.cuda_graphs:
+        check_graphs(config, data.spec)
     Feed(data, build_for_data(config, data.spec, data.view), config, WorkerContext())
     check_playable(config, data.spec, data.levels)
-    return data
 
 
 def pick_device(config: TrainConfig) -> torch.device:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +16,12 @@ from trainers.algorithms.base import Algorithm
 from trainers.averaging import build_average
 from trainers.batches import TensorBatch
 from trainers.config import TrainConfig
+from trainers.cuda_graph import GraphedStep
 from trainers.distributed import WorkerContext, sum_over_workers, wrap
 from trainers.networks import SequenceModel
-from trainers.optim import build_optimizer, learning_rate_at, set_learning_rate
-from trainers.precision import autocast, place
+from trainers.optim import build_optimizer, learning_rate_at, load_optimizer, set_learning_rate
+from trainers.precision import autocast, compile_errors, compiled, place
+from trainers.sharding import gather, load_sharded, load_sharded_moments, shard
 
 _COUNT = "#steps"
 
@@ -26,6 +30,8 @@ class Learner:
     """An algorithm with its optimizer on one worker.
 
     Attributes:
+        algorithm: What learns; its parameters may be divided among the workers.
+        whole: What acts and is saved: the same, or where parameters are divided a copy that `gather` brings up to date.
         learner_step: Steps taken so far.
         average: The policy of averaged weights, if there is one.
     """
@@ -35,11 +41,16 @@ class Learner:
         self.context = context
         self.seed = seed
         self.algorithm = place(algorithm, context.device)
-        self.module = wrap(self.algorithm, context)
+        self.whole = copy.deepcopy(self.algorithm).requires_grad_(False) if config.shard else self.algorithm
+        self.module = shard(self.algorithm, context) if config.shard else wrap(self.algorithm, context)
+        self._forward: Callable[[TensorBatch], dict[str, Tensor]] = (
+            compiled(self.module) if config.compile else self.module
+        )
         self.parameters = [parameter for parameter in algorithm.parameters() if parameter.requires_grad]
         self.optimizer = build_optimizer(config, algorithm)
         self.average = build_average(algorithm.policy(), config)
         self.learner_step = 0
+        self._graph = GraphedStep(self._descend, self.optimizer, context.device) if config.cuda_graphs else None
         self._random = any(
             isinstance(module, SequenceModel) and module.config.dropout for module in algorithm.modules()
         )
@@ -50,17 +61,53 @@ class Learner:
         Returns:
             The named losses of the share: detached scalars on the device.
         """
+        self.begin_step()
+        losses = self._descend(batch) if self._graph is None else self._graph(batch)
+        self.finish_step()
+        return losses
+
+    def gather(self) -> None:
+        """Bring `whole` up to date. Collective where parameters are divided."""
+        if self.config.shard:
+            self.whole.load_state_dict(gather(self.algorithm.state_dict()))
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """The optimizer's state for a checkpoint. Collective where parameters are divided."""
+        state = self.optimizer.state_dict()
+        return gather(state) if self.config.shard else state
+
+    def load(self, parameters: Mapping[str, Tensor], optimizer: dict[str, Any]) -> None:
+        """Take over what `whole` and `optimizer_state` were."""
+        if self.config.shard:
+            load_sharded(self.algorithm, parameters)
+            optimizer = load_sharded_moments(self.optimizer, optimizer)
+        else:
+            self.algorithm.load_state_dict(parameters)
+        load_optimizer(self.optimizer, optimizer)
+
+    def begin_step(self) -> None:
+        """Count the step and set its learning rate."""
         self.learner_step += 1
         set_learning_rate(self.optimizer, learning_rate_at(self.config, self.learner_step))
-        self.optimizer.zero_grad(set_to_none=True)
-        with self._dropout_of_step():
-            losses = self._accumulate(batch)
+
+    def update(self) -> None:
+        """Follow the gradients."""
         if self.config.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
+
+    def finish_step(self) -> None:
+        """What follows the parameters: target networks and averages."""
         self.algorithm.after_step()
         if self.average is not None:
             self.average.update(self.learner_step)
+
+    def _descend(self, batch: TensorBatch) -> dict[str, Tensor]:
+        """Gradients of this batch alone, and a step of the optimizer."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._dropout_of_step(), self._compile_errors():
+            losses = self._accumulate(batch)
+        self.update()
         return losses
 
     def _accumulate(self, batch: TensorBatch) -> dict[str, Tensor]:
@@ -70,7 +117,7 @@ class Learner:
         for index, part in enumerate(batch.split(parts)):
             with self._gradients_kept(index < parts - 1):
                 with autocast(self.context.device, self.config.precision):
-                    losses: dict[str, Tensor] = self.module(part)
+                    losses = self._forward(part)
                 (losses["total"] / parts).backward()
             for name, loss in losses.items():
                 sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
@@ -81,6 +128,9 @@ class Learner:
         if kept and isinstance(self.module, DistributedDataParallel):
             return self.module.no_sync()
         return contextlib.nullcontext()
+
+    def _compile_errors(self) -> contextlib.AbstractContextManager[None]:
+        return compile_errors("train.compile") if self.config.compile else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def _dropout_of_step(self) -> Iterator[None]:

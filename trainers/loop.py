@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from actors.policy import Policy
 from data.prefetch import Prefetcher
 from envs.errors import RunError
-from trainers.batches import TensorBatch
 from trainers.checkpoint import (
     Progress,
     averaged_checkpoint,
@@ -105,34 +104,27 @@ def train(
     """
     started = time.monotonic()
     context = context or WorkerContext()
-    data = data or open_training_data(config)
+    data = (data or open_training_data(config)).placed(config.train, context)
     evaluate = evaluate or evaluation_for(config, data.spec, data.levels, context)
-    run = _Run(config, reporter, run_dir, context, data, evaluate)
+    run = Run(config, reporter, run_dir, context, data, evaluate)
     run.begin(resume_from)
-
-    first, last = run.learner.learner_step + 1, config.train.learner_steps
-    with Prefetcher(run.fetch, start_step=first, stop_step=last + 1) as batches:
-        for learner_step in range(first, last + 1):
-            with run.clock.measure("data_wait"):
-                batch = next(batches)
-            run.learn(batch)
-
-            row: dict[str, float] = {}
-            if run.is_due(config.train.log_every):
-                row |= run.step_metrics()
-            if evaluating := run.is_due(config.train.evaluate_every):
-                row |= run.evaluate_policy()
-            if row:
-                reporter.log(learner_step, {"transitions_seen": run.transitions_seen, **row})
-            if evaluating or run.is_due(config.train.checkpoint_every):
-                run.save()
-            if evaluating:
-                reporter.report(learner_step, run.progress.evaluation, checkpoint_path(run_dir, learner_step))
+    advance(run, config.train.learner_steps)
     return run.result(time.monotonic() - started)
 
 
-class _Run:
-    """The parts that one call of `train` moves."""
+def advance(run: Run, last: int) -> None:
+    """Take the steps of a run up to and including learner step `last`."""
+    first = run.learner.learner_step + 1
+    with Prefetcher(run.feed.batch, start_step=first, stop_step=last + 1) as batches:
+        for _ in range(first, last + 1):
+            with run.clock.measure("data_wait"):
+                batch = next(batches)
+            run.count(run.learner.step(batch.to(run.context.device)))
+            run.conclude()
+
+
+class Run:
+    """The parts that one training moves."""
 
     def __init__(
         self,
@@ -148,13 +140,14 @@ class _Run:
         algorithm = build_for_data(config, data.spec, data.view)
         self.feed = Feed(data, algorithm, config, context)
         self.learner = Learner(algorithm, config.train, context, config.seed)
-        self.policy = self._policy(algorithm.policy())
+        self.policy = self._policy(self.learner.whole.policy())
         average = self.learner.average
         self.averaged = None if average is None else self._policy(average.policy.eval())
         self.meter, self.clock, self.progress = LossMeter(context), Clock(), Progress()
 
     @property
     def transitions_seen(self) -> int:
+        """Over all workers."""
         return self.learner.learner_step * self.config.train.batch_size
 
     def is_due(self, every: int) -> bool:
@@ -163,8 +156,11 @@ class _Run:
         return step == self.config.train.learner_steps or (every > 0 and step % every == 0)
 
     def begin(self, resume_from: Path | None) -> None:
+        """Write the first row, or go on from a checkpoint."""
         if resume_from is None:
-            self.reporter.log(0, {"transitions_seen": 0, **self.data.diversity})
+            resident = self.data.resident
+            memory = {} if resident is None else {"data/resident_bytes": float(resident.num_bytes)}
+            self.reporter.log(0, {"transitions_seen": 0, **self.data.diversity, **memory})
             return
         self.progress = restore(resume_from, self.learner)
         self.meter.load(self.progress.loss_sums)
@@ -172,14 +168,32 @@ class _Run:
             # The process may have died between saving and reporting.
             self.reporter.report(self.progress.evaluated_step, self.progress.evaluation, resume_from)
 
-    def fetch(self, learner_step: int) -> TensorBatch:
-        return self.feed.batch(learner_step)
-
-    def learn(self, batch: TensorBatch) -> None:
-        self.meter.add(self.learner.step(batch.to(self.context.device)))
+    def count(self, losses: dict[str, Tensor]) -> None:
+        """Take in the losses of a step."""
+        self.meter.add(losses)
         self.clock.tick()
 
+    def conclude(self) -> None:
+        """What is due after a step: a row of metrics, an evaluation, a checkpoint."""
+        step, settings = self.learner.learner_step, self.config.train
+        row: dict[str, float] = {}
+        if self.is_due(settings.log_every):
+            row |= self.step_metrics()
+        if evaluating := self.is_due(settings.evaluate_every):
+            row |= self.evaluate_policy()
+        if row:
+            self.reporter.log(step, {"transitions_seen": self.transitions_seen, **row})
+        if evaluating or self.is_due(settings.checkpoint_every):
+            self.save()
+        if evaluating:
+            self.reporter.report(step, self.progress.evaluation, checkpoint_path(self.run_dir, step))
+
     def step_metrics(self) -> dict[str, float]:
+        """Mean losses and rates since the last row.
+
+        Raises:
+            DivergedError: If a loss is not finite.
+        """
         losses = self.meter.flush()
         if not all(math.isfinite(value) for value in losses.values()):
             raise DivergedError(
@@ -190,9 +204,11 @@ class _Run:
         return {f"train/loss/{name}": value for name, value in losses.items()} | rates
 
     def evaluate_policy(self) -> dict[str, float]:
-        algorithm, step = self.learner.algorithm, self.learner.learner_step
+        """Play with the policy, and with the averaged one. Collective."""
+        algorithm, step = self.learner.whole, self.learner.learner_step
         started = time.perf_counter()
         with self.clock.pause():
+            self.learner.gather()
             self.policy.policy_id = policy_id(self.policy.network)
             algorithm.eval()
             metrics = self._evaluate(self.policy, step)
@@ -204,13 +220,14 @@ class _Run:
         return {**metrics, "train/perf/evaluation_s": time.perf_counter() - started}
 
     def save(self) -> None:
+        """Write a checkpoint. Collective."""
         step = self.learner.learner_step
         self.progress = replace(self.progress, learner_step=step, loss_sums=self.meter.sums())
-        if self.context.is_first:
-            with self.clock.pause():
-                save_checkpoint(self.run_dir, self.learner, self.progress, self.config, self.data.spec)
+        with self.clock.pause():
+            save_checkpoint(self.run_dir, self.learner, self.progress, self.config, self.data.spec)
 
     def result(self, wall_s: float) -> TrainResult:
+        """What the finished run leaves."""
         progress = self.progress
         return TrainResult(
             learner_step=progress.learner_step,

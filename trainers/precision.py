@@ -68,8 +68,11 @@ def compiled(module: nn.Module) -> Callable[..., Any]:
 
 
 @contextlib.contextmanager
-def compile_errors() -> Iterator[None]:
+def compile_errors(option: str = "compile") -> Iterator[None]:
     """Say in one line that compiling does not work here.
+
+    Args:
+        option: What turns it on.
 
     Raises:
         RunError: In place of the compiler's own errors.
@@ -80,5 +83,5 @@ def compile_errors() -> Iterator[None]:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RunError(
             f"torch.compile does not work here: {reason} A C++ compiler and, on a GPU, Triton are needed; "
-            "compile=false does without, more slowly."
+            f"{option}=false does without, more slowly."
         ) from error

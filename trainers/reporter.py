@@ -145,6 +145,40 @@ class TuneReporter:
         """Nothing to release."""
 
 
+class MeanReporter:
+    """Collects the reports of several models and hands on their mean, with the first one's checkpoint.
+
+    Args:
+        reporter: Gets one report per learner step, when `flush` is called.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._reports: list[tuple[int, dict[str, float], Path]] = []
+
+    def log(self, learner_step: int, values: Mapping[str, float]) -> None:
+        """Nothing: each model writes its own rows."""
+
+    def report(self, learner_step: int, metrics: Mapping[str, float], checkpoint: Path) -> None:
+        """Keep it until the others have reported."""
+        self._reports.append((learner_step, dict(metrics), checkpoint))
+
+    def flush(self) -> None:
+        """Hand on the mean of the latest step's reports; what all of them hold is averaged."""
+        if not self._reports:
+            return
+        latest = max(step for step, _, _ in self._reports)
+        chosen = [(metrics, checkpoint) for step, metrics, checkpoint in self._reports if step == latest]
+        self._reports = []
+        names = set.intersection(*(set(metrics) for metrics, _ in chosen))
+        means = {name: sum(metrics[name] for metrics, _ in chosen) / len(chosen) for name in sorted(names)}
+        self._reporter.report(latest, means, chosen[0][1])
+
+    def close(self) -> None:
+        """Close what it reports to."""
+        self._reporter.close()
+
+
 class TrainReporter:
     """Reports to Ray Train from every worker; the first one also writes the run's logs.
 

@@ -26,7 +26,17 @@ from trainers.config import ExperimentConfig
 from trainers.reporter import LocalReporter
 from trainers.version import code_version
 
-HOW_NOT_WHAT = ("train.num_workers", "train.threads_per_worker", "train.use_gpu", "tracking.")
+HOW_NOT_WHAT = (
+    "train.num_workers",
+    "train.threads_per_worker",
+    "train.use_gpu",
+    "train.resident",
+    "train.compile",
+    "train.cuda_graphs",
+    "train.shard",
+    "train.together",
+    "tracking.",
+)
 """Fields that a resumed run may change: they do not change what is learned."""
 CONFIG, RUN, METRICS, RESULT = "config.json", "run.json", "metrics.jsonl", "result.json"
 
@@ -99,7 +109,7 @@ def config_json(config: Any) -> dict[str, Any]:
     try:
         value: dict[str, Any] = json.loads(json.dumps(fields, allow_nan=False))
     except ValueError:
-        wrong = [f"{name}={entry}" for name, entry in _flat(fields).items() if _not_finite(entry)]
+        wrong = [f"{name}={entry}" for name, entry in flat_fields(fields).items() if _not_finite(entry)]
         raise UsageError(f"{', '.join(wrong)} is not finite; every number of a config must be.") from None
     return value
 
@@ -142,7 +152,7 @@ def _new_run_id(config: ExperimentConfig) -> str:
 
 
 def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], run_dir: Path) -> None:
-    before, now = _flat(found), _flat(wanted)
+    before, now = flat_fields(found), flat_fields(wanted)
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     changed = [name for name in changed if not name.startswith(HOW_NOT_WHAT)]
     if changed:
@@ -154,10 +164,11 @@ def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], run_dir: Pa
         )
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_fields(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Fields by their dotted names."""
     flat: dict[str, Any] = {}
     for name, entry in value.items():
-        flat |= _flat(entry, f"{prefix}{name}.") if isinstance(entry, dict) and entry else {prefix + name: entry}
+        flat |= flat_fields(entry, f"{prefix}{name}.") if isinstance(entry, dict) and entry else {prefix + name: entry}
     return flat
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +19,9 @@ from envs.errors import UsageError
 from envs.spec import EnvSpec, LevelSet
 from trainers.algorithms import algorithm_class
 from trainers.batches import TensorBatch, to_tensors
-from trainers.config import DataConfig, ExperimentConfig
+from trainers.config import DataConfig, ExperimentConfig, TrainConfig
 from trainers.distributed import WorkerContext
+from trainers.resident import ResidentRows, make_resident
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,8 @@ class TrainingData:
     """The realised mixture, as JSON."""
     successors: bool = False
     """Whether batches carry the next observations."""
+    resident: ResidentRows | None = None
+    """The same transitions on the worker's device."""
 
     @cached_property
     def diversity(self) -> dict[str, float]:
@@ -45,10 +49,24 @@ class TrainingData:
         return {f"data/diversity/{name}": float(value) for name, value in named.items()}
 
     def batch(self, learner_step: int, context: WorkerContext) -> TensorBatch:
-        """This worker's share of the batch of a learner step (counted from 1), in CPU memory."""
-        indices = self.sampler.indices(learner_step - 1, context.rank, context.world_size)
+        """This worker's share of the batch of a learner step (counted from 1); see `rows` for where it is."""
+        return self.rows(self.sampler.indices(learner_step - 1, context.rank, context.world_size), context)
+
+    def rows(self, indices: npt.NDArray[np.int64], context: WorkerContext) -> TensorBatch:
+        """The transitions at `indices` [B]: on the device if the data is resident there, else in CPU memory."""
+        if self.resident is not None:
+            return self.resident.rows(indices)
         batch = to_tensors(self.view.batch(indices, successors=self.successors))
         return batch.pin_memory() if context.device.type == "cuda" else batch
+
+    def placed(self, config: TrainConfig, context: WorkerContext) -> TrainingData:
+        """The same data, where the config wants it.
+
+        Raises:
+            UsageError: If it must be in the device's memory and does not fit.
+        """
+        resident = make_resident(self.view, config, context, self.successors)
+        return dataclasses.replace(self, resident=resident)
 
 
 def open_training_data(config: ExperimentConfig) -> TrainingData:

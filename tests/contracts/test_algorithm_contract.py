@@ -31,10 +31,11 @@ from tests.trainers.algorithms_helpers import (
 from tests.trainers.helpers import grid_experiment
 from trainers.algorithms import ALGORITHMS, Algorithm, build_algorithm
 from trainers.checkpoint import Progress, load_policy, save_checkpoint
-from trainers.config import AlgorithmConfig
+from trainers.config import AlgorithmConfig, TrainConfig
 from trainers.distributed import WorkerContext
 from trainers.learner import Learner
 from trainers.sequence_policy import build_policy
+from trainers.together import VectorizedStep
 
 CASES = cases()
 
@@ -100,6 +101,28 @@ def test_the_mean_over_halves_of_a_batch_is_that_of_the_whole(algorithm: Algorit
     for name, parameter in algorithm.named_parameters():
         if parameter.requires_grad:
             torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[0] == "grid/default"], ids=describe)
+def test_several_models_in_one_pass_have_the_losses_and_gradients_of_each_alone(case: Case, spec: EnvSpec) -> None:
+    config = TrainConfig(precision="float32", accumulation_steps=2)
+    alone, together = (
+        [Learner(build(case, seed=seed), config, WorkerContext()) for seed in range(3)] for _ in range(2)
+    )
+    batches = [batch_for(learner.algorithm, spec, 8, seed=seed) for seed, learner in enumerate(alone)]
+    expected = [learner.step(batch) for learner, batch in zip(alone, batches, strict=True)]
+    found = VectorizedStep(together).step(batches)
+    for single, one, losses, others in zip(alone, together, expected, found, strict=True):
+        assert losses.keys() == others.keys()
+        for name, loss in losses.items():
+            torch.testing.assert_close(others[name], loss, rtol=1e-4, atol=1e-5)
+        for (name, parameter), other in zip(
+            single.algorithm.named_parameters(), one.algorithm.parameters(), strict=True
+        ):
+            if parameter.grad is not None:
+                assert other.grad is not None, name
+                scale = float(parameter.grad.abs().max())
+                torch.testing.assert_close(other.grad, parameter.grad, rtol=1e-3, atol=1e-4 * scale + 1e-8)
 
 
 def test_the_policy_is_made_of_parameters_of_the_algorithm(algorithm: Algorithm, case: Case, spec: EnvSpec) -> None:

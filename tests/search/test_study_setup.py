@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +16,21 @@ from search.config import SweepConfig
 from search.preflight import check_names, check_study, study_bytes
 from search.recipes import RECIPES, build_sweep
 from search.scheduler import METRIC, TIME_ATTRIBUTE, GroupedScheduler, build_scheduler
-from search.space import experiment_of, trial_specs
+from search.space import dataset_path, experiment_of, param_space, trial_specs
 from search.study_log import StudyLog
 from search.sweep import locked, open_study, read_config
-from search.tuning import concurrent_trials, trial_resources
+from search.tuning import concurrent_trials, read_result, run_trial, trial_resources
+from tests.trainers.helpers import record_grid
+from trainers.reporter import NullReporter
+
+QUICK = (
+    "train.learner_steps=8",
+    "train.evaluate_every=4",
+    "train.batch_size=8",
+    "evaluation.num_train_levels=2",
+    "evaluation.num_validation_levels=2",
+    "tracking.wandb=disabled",
+)
 
 
 def small(**changes: Any) -> SweepConfig:
@@ -47,6 +59,37 @@ def test_seeds_share_the_name_of_their_configuration() -> None:
     for spec in specs:
         groups.setdefault(spec.config_id, set()).add(spec.seed)
     assert set(map(frozenset, groups.values())) == {frozenset({0, 1, 2})}
+
+
+def test_seeds_train_together_in_one_process_only() -> None:
+    experiment = build_sweep("grid-diversity", ["experiment.train.num_workers=2"]).experiment
+    with pytest.raises(UsageError, match="trains in one process"):
+        check_names(small(seeds_together=True, experiment=experiment))
+
+
+def test_seeds_that_train_together_are_one_trial_with_a_result_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = build_sweep("grid-diversity", [f"experiment.{word}" for word in QUICK]).experiment
+    config = small(experiment=experiment, level_counts=(2, 4), num_transitions=60, seeds_together=True)
+    assert len(param_space(config)["trial"]["grid_search"]) == 4, "two level counts and two rates"
+    assert len(param_space(small())["trial"]["grid_search"]) == 12
+    first = trial_specs(config)[0]
+    record_grid(dataset_path(tmp_path, first), levels=range(2), episodes=10)
+    reports: list[tuple[int, float]] = []
+
+    class Recorder(NullReporter):
+        def report(self, learner_step: int, metrics: Mapping[str, float], checkpoint: Path) -> None:
+            reports.append((learner_step, metrics[METRIC]))
+
+    monkeypatch.setattr("search.tuning.TuneReporter", Recorder)
+    run_trial({"trial": dataclasses.asdict(first)}, config, tmp_path)
+    results = [read_result(tmp_path, spec) for spec in trial_specs(config)]
+    assert [result is not None for result in results] == [True, True] + 6 * [False]
+    scores = [result["metrics"][METRIC] for result in results if result is not None]
+    assert reports == [(4, pytest.approx(reports[0][1])), (8, pytest.approx(sum(scores) / 2))]
+    run_trial({"trial": dataclasses.asdict(first)}, config, tmp_path)
+    assert len(reports) == 2, "what is finished is not trained again"
 
 
 @pytest.mark.parametrize(

@@ -10,34 +10,16 @@ from envs.errors import UsageError
 from tests.trainers.helpers import random_batch
 from tests.trainers.match_task import text_spec
 from tests.trainers.test_networks import ROWS, image_spec, texts
+from tests.trainers.tiny_bert import MAX_TOKENS, tiny_bert
 from trainers.algorithms import build_algorithm
 from trainers.config import AlgorithmConfig, NetworkConfig
 from trainers.networks import RaggedTensor, build_policy_network, collate
 from trainers.networks.hf import MARKS, decoded
 
-SIGNS = "abcdefghijklmnopqrstuvwxyz0123456789$."
-MAX_TOKENS = 48
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder with a tiny model of random parameters and a tokenizer of single signs."""
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("model")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *SIGNS, *("##" + sign for sign in SIGNS)]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
-    transformers.BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=True).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=MAX_TOKENS,
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    return str(folder)
+    return tiny_bert(tmp_path_factory.mktemp("model"))
 
 
 def config(model: str) -> NetworkConfig:
