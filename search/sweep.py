@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.cluster import ray_session
+from actors.placement import ClusterRole, read_cluster
 from actors.pool import ActorPool
 from data.files import atomic_write_json, make_directory
 from envs.console import say
@@ -54,7 +55,7 @@ def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command
     with locked(out):
         log = open_study(config, out, command)
         with ray_session(address) as ray:
-            check_study(config, out, ray.cluster_resources())
+            check_study(config, out, read_cluster(ray))
             _run_phases(config, out, log)
         with log.timed("report"):
             page = write_report(out)
@@ -83,7 +84,7 @@ def _run_phases(config: SweepConfig, out: Path, log: StudyLog) -> None:
 
 
 def _judge(config: SweepConfig, out: Path, policies: list[StudyPolicy]) -> EvaluationTable:
-    with ActorPool(config.num_actors) as pool:
+    with ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
         judge = Judge(config, out, pool)
         judge.judge(policies)
         return judge.table()
@@ -99,7 +100,7 @@ def _retrained_policy(config: SweepConfig, out: Path, selection: Selection) -> S
 
 def _test(config: SweepConfig, out: Path, selection: Selection, fingerprints: dict[str, str]) -> None:
     specs = {spec.trial_id: spec for spec in trial_specs(config)}
-    with ActorPool(config.num_actors) as pool:
+    with ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
         judge = Judge(config, out, pool)
         for choice in selection.tested:
             for name in choice.policies:
