@@ -45,6 +45,7 @@ def check_study(config: SweepConfig, out: Path, cluster: Cluster) -> None:
     preflight(
         dataclasses.replace(config.experiment, train=dataclasses.replace(train, num_workers=config.retrain_workers)),
         cluster,
+        field="retrain_workers",
     )
     needed = study_bytes(config)
     check_disk_space(out, needed)

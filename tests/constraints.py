@@ -53,7 +53,7 @@ def read_pins(text: str) -> dict[str, str]:
 
 def lines() -> Iterator[str]:
     """The file."""
-    yield "# What every machine of a cluster installs, to the digit; made by `python -m tests.constraints`, which says how."
+    yield "# What every machine of a cluster installs, to the digit; made by `python -m tests.constraints`."
     for name, version in sorted(closure(direct_requirements()).items()):
         yield f"{name}=={version}"
 

@@ -132,12 +132,13 @@ def learner_bundle(config: TrainConfig, cluster: Cluster) -> Bundle:
     return bundle_of(ClusterRole.LEARNER, cluster, threads=config.threads_per_worker, gpu=config.use_gpu)
 
 
-def preflight(config: ExperimentConfig, cluster: Cluster) -> None:
+def preflight(config: ExperimentConfig, cluster: Cluster, field: str = "train.num_workers") -> None:
     """Refuse what can never be placed, instead of waiting for it for ever.
 
     Args:
         config: The experiment.
         cluster: What there is, and what may still start.
+        field: The field that says how many workers there are.
 
     Raises:
         UsageError: Saying what is needed, what there is, and which field to change.
@@ -149,10 +150,10 @@ def preflight(config: ExperimentConfig, cluster: Cluster) -> None:
     if config.train.use_gpu and not cluster.offers("GPU"):
         remedy = "train.use_gpu=false"
     elif fitting:
-        remedy = f"train.num_workers to at most {fitting}"
+        remedy = f"{field} to at most {fitting}"
     else:
         remedy = "train.threads_per_worker to what one machine has"
     raise UsageError(
-        f"{workers} workers need {bundle_words(bundle)} each, but the cluster has {cluster.describe()}: {fitting} of them "
-        f"fit. Set {remedy}, or join a larger cluster with --address."
+        f"{workers} workers need {bundle_words(bundle)} each, but the cluster has {cluster.describe()}: {fitting} of "
+        f"them fit. Set {remedy}, or join a larger cluster with --address."
     )

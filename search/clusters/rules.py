@@ -49,8 +49,8 @@ def same_versions(file: ClusterFile) -> Iterator[str]:
         tag = image.rpartition(":")[2]
         if ray.__version__ not in tag or python not in tag:
             yield (
-                f"the image {image} must hold Ray {ray.__version__} and Python {python[2]}.{python[3:]} as this machine "
-                f"does, and say so in its tag, for example :{ray.__version__}-{python}"
+                f"the image {image} must hold Ray {ray.__version__} and Python {python[2]}.{python[3:]}, as this "
+                f"machine, and say so in its tag, for example :{ray.__version__}-{python}"
             )
 
 
@@ -87,7 +87,7 @@ def counts_agree(file: ClusterFile) -> Iterator[str]:
     """Limits that contradict each other are not refused by Ray, but never reached."""
     for node in file.workers:
         if not 0 <= node.minimum <= node.maximum:
-            yield f"{node.name} has {node.minimum} to {node.maximum} workers; the first is at least 0, at most the second"
+            yield f"{node.name} has {node.minimum} to {node.maximum} workers; they must be 0 <= min <= max"
         if node.maximum > file.max_workers:
             yield f"{node.name} may have {node.maximum} workers, but max_workers is {file.max_workers}"
     total = sum(node.maximum for node in file.workers)

@@ -113,13 +113,13 @@ def test_two_ranks_are_one_rank_for_every_algorithm(grid_data: Path, tmp_path: P
         (
             {"num_workers": 4},
             {"CPU": 2.0},
-            r"4 workers need 1 CPU each, but .* 2 CPUs.* 2 of them fit\. Set train\.num_workers to at most 2",
+            r"4 workers need 1 CPU each.* 2 of them fit\. Set train\.num_workers to at most 2",
         ),
         ({"num_workers": 2, "threads_per_worker": 2}, {"CPU": 3.0}, r"need 2 CPU each.* 1 of them fit"),
         (
             {"num_workers": 2, "use_gpu": True},
             {"CPU": 8.0, "GPU": 1.0},
-            r"1 CPU, 1 GPU each, but .* 1 GPUs.* at most 1",
+            r"1 CPU, 1 GPU each.* at most 1",
         ),
     ],
 )
