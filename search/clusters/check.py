@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from envs.console import say
-from search.clusters.files import ClusterFile, read_cluster_file
+from search.clusters.files import ClusterFile, is_kuberay, read_cluster_file, read_documents, understood
 from search.clusters.rules import missing_here, rule_problems
-from search.clusters.schema import schema_problems
+from search.clusters.schema import cloud_problems, kuberay_problems, ray_problems
 
 
 def cluster_problems(path: Path) -> list[str]:
@@ -16,11 +16,14 @@ def cluster_problems(path: Path) -> list[str]:
     Raises:
         UsageError: If it is no cluster file.
     """
-    return _problems(read_cluster_file(path))
-
-
-def _problems(file: ClusterFile) -> list[str]:
-    return [*schema_problems(file), *rule_problems(file)]
+    documents = read_documents(path)
+    # Our rules rely on the shape that Ray asks for.
+    if not is_kuberay(documents) and (refused := list(ray_problems(documents[0]))):
+        return refused
+    file = read_cluster_file(path)
+    with understood(path):
+        found = list(kuberay_problems(file)) if file.provider == "kuberay" else list(cloud_problems(file))
+        return [*found, *rule_problems(file)]
 
 
 def check_cluster(path: Path, folder: Path) -> list[str]:
@@ -35,7 +38,7 @@ def check_cluster(path: Path, folder: Path) -> list[str]:
     """
     file = read_cluster_file(path)
     say(f"{path}: {file.provider}, {describe(file)}")
-    return [*_problems(file), *missing_here(file, folder)]
+    return [*cluster_problems(path), *missing_here(file, folder)]
 
 
 def describe(file: ClusterFile) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -63,34 +64,62 @@ class ClusterFile:
         return [command for place in places for name in names for command in place.get(name) or []]
 
 
+def read_documents(path: Path) -> tuple[dict[str, Any], ...]:
+    """The YAML documents of a cluster file.
+
+    Raises:
+        UsageError: If it is no such file, saying what is missing.
+    """
+    try:
+        documents = tuple(document for document in yaml.safe_load_all(path.read_text()) if document is not None)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); name a cluster file, as cluster.yaml.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())[:300]}") from None
+    if not documents or not all(isinstance(document, dict) for document in documents):
+        raise UsageError(f"{path} holds no cluster: it must be a mapping with `provider`, or a RayCluster.")
+    if not is_kuberay(documents):
+        provider = documents[0].get("provider")
+        found = provider.get("type") if isinstance(provider, dict) else None
+        if found not in PROVIDERS[:-1]:
+            raise unknown_name("provider.type", str(found), PROVIDERS[:-1])
+    return documents
+
+
+def is_kuberay(documents: tuple[dict[str, Any], ...]) -> bool:
+    """Whether they are for Kubernetes."""
+    return "apiVersion" in documents[0]
+
+
 def read_cluster_file(path: Path) -> ClusterFile:
     """Read a file for `ray up`, or for the KubeRay operator.
 
     Raises:
         UsageError: If it is no such file, saying what is missing.
     """
+    documents = read_documents(path)
+    with understood(path):
+        return (_kuberay if is_kuberay(documents) else _ray_up)(path, path.read_text(), documents)
+
+
+@contextlib.contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Turns what reading a file of the wrong shape raises into one clear line.
+
+    Raises:
+        UsageError: Naming what is missing or of the wrong kind.
+    """
     try:
-        text = path.read_text()
-        documents = tuple(document for document in yaml.safe_load_all(text) if document is not None)
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read ({error.strerror}); name a cluster file such as cluster.yaml."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
-    if not documents or not all(isinstance(document, dict) for document in documents):
-        raise UsageError(f"{path} holds no cluster: it must be a mapping with `provider`, or a RayCluster.")
-    try:
-        return _kuberay(path, text, documents) if "apiVersion" in documents[0] else _ray_up(path, text, documents)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        yield
+    except UsageError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise UsageError(f"{path} lacks or misstates {error}; compare it with the files in deploy/.") from None
 
 
 def _ray_up(path: Path, text: str, documents: tuple[dict[str, Any], ...]) -> ClusterFile:
     config = documents[0]
     provider = config["provider"]["type"]
-    if provider not in PROVIDERS:
-        raise unknown_name("provider", str(provider), PROVIDERS)
     nodes = tuple(_local_nodes(config) if provider == "local" else _cloud_nodes(config))
     workers = sum(node.maximum for node in nodes if not node.is_head)
     return ClusterFile(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import importlib
+import importlib.util
 import io
 import json
 from collections.abc import Iterator, Mapping
@@ -37,18 +39,14 @@ AUTH_FIELDS = frozenset({"mode"})
 """The fields of the operator's version 1.5, by hand from its type definitions: no package brings its schema."""
 
 
-def schema_problems(file: ClusterFile) -> Iterator[str]:
-    """What Ray's own validation and, where its client library is installed, the cloud's API description refuse."""
-    if file.provider == "kuberay":
-        yield from _kuberay_problems(file)
-        return
-    yield from _ray_problems(file.config)
+def cloud_problems(file: ClusterFile) -> Iterator[str]:
+    """What the cloud's own description of its API refuses, where its client library is installed."""
     check = {"aws": _aws_problems, "gcp": _gcp_problems}.get(file.provider)
     if check is not None:
         yield from check(file)
 
 
-def _ray_problems(config: Mapping[str, Any]) -> Iterator[str]:
+def ray_problems(config: Mapping[str, Any]) -> Iterator[str]:
     """Fill in the provider's defaults and validate, as `ray up` does first of all."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -61,7 +59,7 @@ def _ray_problems(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"Ray refuses it: {' '.join(str(message).split())[:300]}"
 
 
-def _kuberay_problems(file: ClusterFile) -> Iterator[str]:
+def kuberay_problems(file: ClusterFile) -> Iterator[str]:
     """Field names of the operator, and what Ray's autoscaler makes of the groups."""
     for document in file.documents:
         if document.get("kind") in ("RayCluster", "RayJob") and document["apiVersion"] != "ray.io/v1":
@@ -97,15 +95,11 @@ def _derived_problems(spec: Mapping[str, Any]) -> Iterator[str]:
 
 def _aws_problems(file: ClusterFile) -> Iterator[str]:
     """The call that starts a machine, checked against the API description that the AWS client brings."""
-    try:
-        session = importlib.import_module("botocore.session").get_session()
-        validator = importlib.import_module("botocore.validate").ParamValidator()
-    except ImportError:
+    if importlib.util.find_spec("botocore") is None:
         yield "node_config was not checked: `pip install boto3`, which `ray up` needs for AWS anyway"
         return
-    model = session.get_service_model("ec2")
-    types = set(model.shape_for("InstanceType").enum)
-    call = model.operation_model("RunInstances").input_shape
+    types, call = _ec2()
+    validator = importlib.import_module("botocore.validate").ParamValidator()
     for node in file.node_types:
         wanted = node.config.get("InstanceType")
         if wanted not in types:
@@ -116,19 +110,32 @@ def _aws_problems(file: ClusterFile) -> Iterator[str]:
             yield f"{node.name}: AWS refuses its node_config: {report.generate_report()}"
 
 
+@functools.cache
+def _ec2() -> tuple[frozenset[str], Any]:
+    """Every instance type, and the shape of the call that starts machines."""
+    model = importlib.import_module("botocore.session").get_session().get_service_model("ec2")
+    return frozenset(model.shape_for("InstanceType").enum), model.operation_model("RunInstances").input_shape
+
+
 def _gcp_problems(file: ClusterFile) -> Iterator[str]:
     """The description of an instance, checked against the API description that Google's client brings."""
-    try:
-        documents = resources.files("googleapiclient").joinpath("discovery_cache", "documents")
-    except ModuleNotFoundError:
+    if importlib.util.find_spec("googleapiclient") is None:
         yield "node_config was not checked: `pip install google-api-python-client`, which `ray up` needs for GCP anyway"
         return
-    schemas = json.loads(documents.joinpath("compute.v1.json").read_text())["schemas"]
+    schemas = _gcp_schemas()
     for node in file.node_types:
         for problem in _misfits(node.config, {"$ref": "Instance"}, schemas, "node_config"):
             yield f"{node.name}: {problem}"
     if file.config["provider"].get("project_id") in (None, "", "your-project-id"):
         yield "provider.project_id is still empty: write the id of your project"
+
+
+@functools.cache
+def _gcp_schemas() -> dict[str, Any]:
+    """The types of Google's compute API, from the copy of its description that the client brings."""
+    documents = resources.files("googleapiclient").joinpath("discovery_cache", "documents")
+    schemas: dict[str, Any] = json.loads(documents.joinpath("compute.v1.json").read_text())["schemas"]
+    return schemas
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
