@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -30,6 +29,7 @@ from search.space import data_specs, trial_specs
 from search.study import CONFIG_FILE
 from search.study_log import StudyLog
 from search.tuning import run_trials
+from trainers.run_files import read_json
 
 
 def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command: str = "") -> Path:
@@ -145,12 +145,13 @@ def read_config(study_dir: Path) -> SweepConfig:
     """The configuration of a study on disk.
 
     Raises:
-        UsageError: If the directory holds none.
+        UsageError: If the directory holds none, or one with fields that no study has.
+        RunError: If the file is damaged.
     """
     path = study_dir / CONFIG_FILE
     if not path.exists():
         raise UsageError(f"{study_dir} holds no study (no {CONFIG_FILE}); give the directory that --out named.")
-    return config_from_json(SweepConfig, json.loads(path.read_text()))
+    return config_from_json(SweepConfig, read_json(path))
 
 
 @contextlib.contextmanager

@@ -150,13 +150,14 @@ def wait_for_two_nodes(home: Path, limit_s: float = 400.0) -> list[dict[str, Any
     code = "import json, ray; ray.init('auto', logging_level='ERROR'); print('\\n' + json.dumps(ray.nodes()))"
     deadline_s = time.monotonic() + limit_s
     while True:
-        printed = run(["python", "-c", code]).splitlines()[-1]
-        nodes = [node for node in json.loads(printed) if node["Alive"]]
+        lines = run(["python", "-c", code], check=False).splitlines()
+        found = json.loads(lines[-1]) if lines and lines[-1].startswith("[") else []
+        nodes = [node for node in found if node["Alive"]]
         if len(nodes) == 2:
             return [{"ip": node["NodeManagerAddress"], "resources": node["Resources"]} for node in nodes]
         if time.monotonic() > deadline_s:
             logs = run(["sh", "-c", "tail -n 60 /tmp/ray/session_latest/logs/monitor.*"], check=False)
-            raise RuntimeError(f"The worker did not join: {logs[-5000:]}")
+            raise RuntimeError(f"The worker did not join: {lines[-3:]} {logs[-5000:]}")
         time.sleep(2)
 
 
