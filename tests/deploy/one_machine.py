@@ -9,6 +9,7 @@ taken from this environment instead of installed again, and both machines share 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -36,28 +37,22 @@ def main(folder: Path) -> dict[str, Any]:
     for command in (["link", "set", "lo", "up"], *(["addr", "add", f"{ip}/24", "dev", "lo"] for ip in (HEAD, WORKER))):
         run(["ip", *command])
     run(["ip", "route", "add", "default", "via", HEAD, "dev", "lo"])
-    Path("/tmp/ray").mkdir(exist_ok=True)
-    run(["mount", "-t", "tmpfs", "none", "/tmp/ray"])
-    home = make_home(folder)
-    # SSH looks for keys in the home that the list of users names, whatever HOME says.
-    users = [line.replace(":/root:", f":{home}:") for line in Path("/etc/passwd").read_text().splitlines()]
-    (folder / "passwd").write_text("\n".join(users) + "\n")
-    run(["mount", "--bind", str(folder / "passwd"), "/etc/passwd"])
-    start_sshd(folder, home)
+    home = make_client(folder)
+    for ip in (HEAD, WORKER):
+        start_machine(folder, ip)
     file = write_cluster_file(folder, home)
     seen: dict[str, Any] = {}
     started_s = time.monotonic()
-    run(["ray", "up", "--yes", "--no-config-cache", str(file)])
+    patiently(["ray", "up", "--yes", "--no-config-cache", str(file)])
     seen["up_s"] = round(time.monotonic() - started_s, 1)
-    seen["nodes"] = wait_for_two_nodes(home)
+    seen["nodes"] = wait_for_two_nodes(file)
     seen["join_s"] = round(time.monotonic() - started_s, 1)
-    seen["without_token"] = run(["ray", "job", "list", "--address", DASHBOARD], check=False, RAY_AUTH_TOKEN="wrong")[
-        -600:
-    ]
-    command = [f"{home}/gengap/.venv/bin/gengap", "sweep", "grid-diversity", *STUDY, "--out", f"{folder}/srv/study"]
+    seen["wrong_token"] = run(["ray", "job", "list", "--address", DASHBOARD], check=False, RAY_AUTH_TOKEN="no")[-600:]
+    words = ["sweep", "grid-diversity", *STUDY, "--out", f"{folder}/srv/study"]
+    environment = {"env_vars": {"WANDB_MODE": "offline"}, "excludes": ["/docs", "/tests/golden"]}
     seen["job"] = run(
         ["ray", "job", "submit", "--address", DASHBOARD, "--working-dir", str(ROOT), "--runtime-env-json",
-         json.dumps({"env_vars": {"WANDB_MODE": "offline"}, "excludes": ["/docs", "/tests/golden"]}), "--", *command]
+         json.dumps(environment), "--", "~/gengap/.venv/bin/gengap", *words]
     )[-6000:]  # fmt: skip
     seen["listening"] = listening()
     started_s = time.monotonic()
@@ -81,44 +76,60 @@ def run(command: list[str], *, check: bool = True, **variables: str) -> str:
     return result.stdout
 
 
-def make_home(folder: Path) -> Path:
-    """A home directory with keys, a token and a virtual environment that sees this one's packages."""
-    home = folder / "home"
+def patiently(command: list[str], tries: int = 3) -> str:
+    """Run, and again if it was only too slow: Ray gives a node 30 s to start, which a busy machine may not keep."""
+    for _ in range(tries - 1):
+        with contextlib.suppress(RuntimeError):
+            return run(command)
+    return run(command)
+
+
+def make_client(folder: Path) -> Path:
+    """The home of the one who submits: a key for SSH, and the token of the cluster."""
+    home = folder / "client"
     (home / ".ssh").mkdir(parents=True)
     (folder / "srv").mkdir()
     for name in ("host", "user"):
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / ".ssh" / name)])
     (home / ".ssh" / "authorized_keys").write_text((home / ".ssh" / "user.pub").read_text())
-    run([sys.executable, "-m", "venv", "--without-pip", str(home / "gengap" / ".venv")])
-    own = home / "gengap" / ".venv"
-    site = next(own.glob("lib/python*/site-packages"))
-    (site / "environment.pth").write_text(sysconfig.get_path("purelib"))
-    script = f"#!{own}/bin/python\nimport sys\nfrom ray.scripts.scripts import main\nsys.exit(main())\n"
-    (own / "bin" / "ray").write_text(script)
-    (own / "bin" / "ray").chmod(0o755)
-    variables = {
-        "HOME": str(home),
-        "PATH": f"{own / 'bin'}:{os.environ['PATH']}",
-        "RAY_UP_enable_autoscaler_v2": "0",
-        "RAY_AUTH_MODE": "token",
-    }
-    os.environ.update(variables)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    os.environ.update(HOME=str(home), PATH=path, RAY_UP_enable_autoscaler_v2="0", RAY_AUTH_MODE="token")
     os.environ.pop("PYTHONPATH", None)
     run(["ray", "get-auth-token", "--generate"])
     return home
 
 
-def start_sshd(folder: Path, home: Path) -> None:
-    """An SSH server of this namespace, on its port 22."""
-    run(["mount", "-t", "tmpfs", "none", "/run"])
-    Path("/run/sshd").mkdir(mode=0o755)
+def start_machine(folder: Path, ip: str) -> None:
+    """Processes, a home and a folder for Ray that only this machine sees, behind an SSH server on its address."""
+    home = folder / ip
+    make_environment(home / "gengap" / ".venv")
+    # SSH looks for keys in the home that the list of users names, whatever HOME says.
+    users = [line.replace(":/root:", f":{home}:") for line in Path("/etc/passwd").read_text().splitlines()]
+    (folder / f"passwd-{ip}").write_text("\n".join(users) + "\n")
     settings = [
-        f"HostKey {home}/.ssh/host", f"AuthorizedKeysFile {home}/.ssh/authorized_keys", "PasswordAuthentication no",
-        "PermitRootLogin prohibit-password", "StrictModes no", "UsePAM no", "PidFile none",
-        f"SetEnv PATH={os.environ['PATH']}",
+        f"ListenAddress {ip}", f"HostKey {folder}/client/.ssh/host", "PasswordAuthentication no", "StrictModes no",
+        f"AuthorizedKeysFile {folder}/client/.ssh/authorized_keys", "PermitRootLogin prohibit-password", "UsePAM no",
+        "PidFile none", f"SetEnv PATH={os.environ['PATH']}",
     ]  # fmt: skip
-    (folder / "sshd_config").write_text("\n".join(settings) + "\n")
-    subprocess.Popen(["/usr/sbin/sshd", "-D", "-f", str(folder / "sshd_config")])
+    (folder / f"sshd-{ip}").write_text("\n".join(settings) + "\n")
+    commands = [
+        "mkdir -p /tmp/ray", "mount -t tmpfs none /tmp/ray", f"mount --bind {folder}/passwd-{ip} /etc/passwd",
+        "mount -t tmpfs none /run", "mkdir -m 755 /run/sshd",
+    ]  # fmt: skip
+    # The shell stays, because the first process of a machine buries those that lost their parent.
+    script = " && ".join([*commands, f"/usr/sbin/sshd -D -f {folder}/sshd-{ip} & wait"])
+    own = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--mount"]
+    subprocess.Popen([*own, "bash", "-c", script])
+
+
+def make_environment(place: Path) -> None:
+    """A virtual environment that sees the packages of this one, and has a `ray` of its own."""
+    run([sys.executable, "-m", "venv", "--without-pip", str(place)])
+    site = next(place.glob("lib/python*/site-packages"))
+    (site / "environment.pth").write_text(sysconfig.get_path("purelib"))
+    script = f"#!{place}/bin/python\nimport sys\nfrom ray.scripts.scripts import main\nsys.exit(main())\n"
+    (place / "bin" / "ray").write_text(script)
+    (place / "bin" / "ray").chmod(0o755)
 
 
 def write_cluster_file(folder: Path, home: Path) -> Path:
@@ -145,19 +156,20 @@ def write_cluster_file(folder: Path, home: Path) -> Path:
     return path
 
 
-def wait_for_two_nodes(home: Path, limit_s: float = 400.0) -> list[dict[str, Any]]:
+def wait_for_two_nodes(file: Path, limit_s: float = 300.0) -> list[dict[str, Any]]:
     """Addresses and resources of both nodes, once the head's autoscaler has brought the worker."""
-    code = "import json, ray; ray.init('auto', logging_level='ERROR'); print('\\n' + json.dumps(ray.nodes()))"
+    from ray.util.state import list_nodes
+
     deadline_s = time.monotonic() + limit_s
     while True:
-        lines = run(["python", "-c", code], check=False).splitlines()
-        found = json.loads(lines[-1]) if lines and lines[-1].startswith("[") else []
-        nodes = [node for node in found if node["Alive"]]
-        if len(nodes) == 2:
-            return [{"ip": node["NodeManagerAddress"], "resources": node["Resources"]} for node in nodes]
+        found = []
+        with contextlib.suppress(Exception):  # the head answers a moment after it has started
+            found = [node for node in list_nodes(address=DASHBOARD) if node.state == "ALIVE"]
+        if len(found) == 2:
+            return [{"ip": node.node_ip, "resources": dict(node.resources_total)} for node in found]
         if time.monotonic() > deadline_s:
-            logs = run(["sh", "-c", "tail -n 60 /tmp/ray/session_latest/logs/monitor.*"], check=False)
-            raise RuntimeError(f"The worker did not join: {lines[-3:]} {logs[-5000:]}")
+            logs = run(["ray", "exec", str(file), "tail -n 40 /tmp/ray/session_latest/logs/monitor.*"], check=False)
+            raise RuntimeError(f"The worker did not join: {found} {logs[-5000:]}")
         time.sleep(2)
 
 
