@@ -1,4 +1,4 @@
-"""The real thing, on one machine: `ray up`, a submitted study, `ray down`; and an autoscaler that starts and ends nodes."""
+"""The real thing on one machine: `ray up`, a submitted study, `ray down`; an autoscaler that starts and ends nodes."""
 
 from __future__ import annotations
 
@@ -81,3 +81,25 @@ def test_the_autoscaler_starts_the_right_machines_and_ends_them(folder: Path) ->
     assert seen["learner"] == gpu
     assert seen["driver"] == head
     assert seen["at_rest"] == [head], "idle machines were ended"
+
+
+def test_collecting_training_and_sweeping_on_several_nodes(folder: Path, tmp_path: Path) -> None:
+    seen = alone("tests.deploy.several_nodes", folder)
+    assert seen["cluster"].startswith("4 machine(s) with 6 CPUs")
+    assert sum(seen["actors"]) == 5
+    assert len(seen["actors"]) == 3, "no node can host more than two"
+    assert seen["train"] == {"steps": 30, "nodes": 2, "workers": 2}
+    assert (folder / "study" / "report" / "index.html").exists(), seen["sweep"]
+    # What is recorded does not depend on where.
+    alone_here = subprocess.run(
+        [sys.executable, "-c", RECORD_ALONE, str(tmp_path / "data")], cwd=ROOT, text=True, capture_output=True
+    )
+    assert alone_here.stdout.split()[-1:] == [seen["collected"]], alone_here.stderr[-2000:]
+
+
+RECORD_ALONE = """
+import sys
+from pathlib import Path
+from tests.deploy.several_nodes import collect_here
+print(collect_here(Path(sys.argv[1]), num_actors=1))
+"""
