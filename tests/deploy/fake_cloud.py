@@ -73,8 +73,7 @@ def start_head(folder: Path) -> None:
     run(["ip", "route", "add", "default", "via", ADDRESS, "dev", "lo"])
     Path("/tmp/ray").mkdir(exist_ok=True)
     run(["mount", "-t", "tmpfs", "none", "/tmp/ray"])
-    os.environ.update(
-        HOME=str(folder), RAY_FAKE_CLUSTER="1", RAY_enable_autoscaler_v2="1", RAY_CLOUD_INSTANCE_ID=FAKE_HEAD_NODE_ID,
+    os.environ.update( RAY_FAKE_CLUSTER="1", RAY_enable_autoscaler_v2="1", RAY_CLOUD_INSTANCE_ID=FAKE_HEAD_NODE_ID,
         RAY_OVERRIDE_NODE_ID_FOR_TESTING=FAKE_HEAD_NODE_ID, AUTOSCALER_UPDATE_INTERVAL_S="1", RAY_AUTH_MODE="token",
         PYTHONPATH=str(ROOT),
     )  # fmt: skip

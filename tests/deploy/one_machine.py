@@ -52,7 +52,7 @@ def main(folder: Path) -> dict[str, Any]:
     environment = {"env_vars": {"WANDB_MODE": "offline"}, "excludes": ["/docs", "/tests/golden"]}
     seen["job"] = run(
         ["ray", "job", "submit", "--address", DASHBOARD, "--working-dir", str(ROOT), "--runtime-env-json",
-         json.dumps(environment), "--", "~/gengap/.venv/bin/gengap", *words]
+         json.dumps(environment), "--", "gengap", *words]
     )[-6000:]  # fmt: skip
     seen["listening"] = listening()
     started_s = time.monotonic()

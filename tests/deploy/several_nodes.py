@@ -18,7 +18,7 @@ from actors.collect import CollectConfig, collect
 from actors.placement import read_cluster
 from actors.pool import ActorPool
 from envs.spec import LevelSet
-from tests.deploy.one_machine import ROOT, STUDY, patiently, run
+from tests.deploy.one_machine import STUDY, patiently, run
 from tests.trainers.helpers import grid_experiment
 
 ADDRESS = "10.79.0.1"
@@ -34,7 +34,7 @@ def main(folder: Path) -> dict[str, Any]:
     run(["ip", "route", "add", "default", "via", ADDRESS, "dev", "lo"])
     Path("/tmp/ray").mkdir(exist_ok=True)
     run(["mount", "-t", "tmpfs", "none", "/tmp/ray"])
-    os.environ.update(HOME=str(folder), PYTHONPATH=str(ROOT), RAY_AUTH_MODE="token", WANDB_MODE="offline")
+    os.environ.update(WANDB_MODE="offline")
     run(["ray", "get-auth-token", "--generate"])
     import ray
     from ray.cluster_utils import Cluster

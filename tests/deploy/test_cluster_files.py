@@ -62,7 +62,7 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     (AWS, "ray:2.60.0-py311", "ray:2.60.0-py39", "and Python 3"),
     (AWS, '{"CPU": 0, "train_driver": 8}', '{"CPU": 4, "train_driver": 8}', "the head offers 4 CPUs"),
     (AWS, '{"CPU": 0, "train_driver": 8}', '{"CPU": 0}', "the head offers no 'train_driver'"),
-    (LOCAL, "--num-cpus=0\n", "\n", "the head offers all its CPUs"),
+    (LOCAL, "--num-cpus=0 ", "", "the head offers all its CPUs"),
     (LOCAL, '{\\"env_actor\\": $slots}', '{\\"env_slot\\": $slots}', "no worker offers 'env_actor'"),
     (AWS, "InstanceType: m6i.xlarge\n", "InstanceType: m6i.xlarge\n      InstanceMarketOptions: {MarketType: spot}\n",
      "the head is a spot machine"),

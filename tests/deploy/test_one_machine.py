@@ -36,7 +36,10 @@ def alone(module: str, folder: Path, *programs: str) -> dict[str, Any]:
             pytest.skip(f"{program} is not installed here (apt-get install openssh-server rsync iproute2 util-linux)")
     if subprocess.run([*NAMESPACES, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode:
         pytest.skip("this user may not make namespaces (run as root, or allow user namespaces)")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(folder), "RAY_AUTH_MODE": "token",
+    }  # fmt: skip
     environment.pop("RAY_ADDRESS", None)
     result = subprocess.run(
         [*NAMESPACES, sys.executable, "-m", module, str(folder)],
