@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from actors.placement import read_cluster
 from envs.console import say
 from envs.errors import RunError
 from envs.plugins import runtime_env
@@ -26,14 +27,19 @@ QUIET = {
     "RAY_DEDUP_LOGS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 @contextlib.contextmanager
 def ray_session(address: str | None = None, num_cpus: int | None = None) -> Iterator[Any]:
     """Ray, initialized; a cluster started here is shut down at the end, a joined one is left running.
 
+    A local one listens on the loopback interface alone, and its ports ask for Ray's token, unless RAY_AUTH_MODE says
+    otherwise.
+
     Args:
-        address: Address of a running cluster; None starts a local one.
+        address: Address of a running cluster; None joins the one that RAY_ADDRESS names, as in a submitted job, and
+            starts a local one where there is no such name.
         num_cpus: Logical CPUs of a local cluster; None takes the machine's.
 
     Raises:
@@ -46,16 +52,37 @@ def ray_session(address: str | None = None, num_cpus: int | None = None) -> Iter
     if ray.is_initialized():
         yield ray
         return
+    address = address or os.environ.get("RAY_ADDRESS")
+    with _loopback() if address is None else contextlib.nullcontext():
+        try:
+            _start(ray, address, num_cpus)
+        except ConnectionError as error:
+            raise RunError(
+                f"No Ray cluster answers at {address!r} ({error}). Start one with `ray start --head`."
+            ) from None
+        say(f"Ray: {read_cluster(ray).describe()}")
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _loopback() -> Iterator[None]:
+    """Ray's switch for machines that must not open ports; otherwise a local cluster listens on every interface."""
+    from ray._private import ray_constants
+
+    usual = ray_constants.ENABLE_RAY_CLUSTER
+    before = os.environ.get(LOOPBACK)
+    os.environ[LOOPBACK] = "0"  # for the processes that Ray starts
+    ray_constants.ENABLE_RAY_CLUSTER = False
     try:
-        _start(ray, address, num_cpus)
-    except ConnectionError as error:
-        raise RunError(f"No Ray cluster answers at {address!r} ({error}). Start one with `ray start --head`.") from None
-    resources = ray.cluster_resources()
-    say(f"Ray: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs, {len(ray.nodes())} node(s)")
-    try:
-        yield ray
+        yield
     finally:
-        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = usual
+        os.environ.pop(LOOPBACK)
+        if before is not None:
+            os.environ[LOOPBACK] = before
 
 
 def _start(ray: Any, address: str | None, num_cpus: int | None) -> None:

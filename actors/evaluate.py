@@ -79,9 +79,10 @@ def evaluate(
             return _evaluate_here(policies, protocol, options)
         return evaluate_inline(policy, protocol, **options)
     from actors.cluster import ray_session
+    from actors.placement import ClusterRole
     from actors.pool import ActorPool
 
-    with ray_session(), ActorPool(num_actors) as pool:
+    with ray_session(), ActorPool(num_actors, role=ClusterRole.EVALUATOR) as pool:
         return evaluate_on_pool(pool, policy, protocol, **options)
 
 

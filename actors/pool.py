@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from actors.env_actor import ActorInfo, EnvActor, Item, PlayTask, RecordTask, Reply, Task
+from actors.placement import ClusterRole, Waiting, actor_options, bundle_of, bundle_words, read_cluster, start_timeout
 from actors.render import Rendering, RenderTask
 from actors.rollout import Job
 from data.episode import Episode, EpisodeResult
@@ -52,23 +53,38 @@ class ActorPool:
     part of it that had not arrived.
 
     Args:
-        num_actors: Actors; at most as many as the cluster has CPUs are started.
+        num_actors: Actors; at most as many as the cluster can hold, or grow to hold, are started.
         deadline_s: An actor that yields nothing for so long counts as hanging and is replaced.
-        start_timeout_s: If no actor at all starts within this time, the pool gives up.
+        start_timeout_s: If no actor at all starts within this time, the pool gives up; machines that must boot first
+            are given `actors.placement.BOOT_S`.
         max_failures: How often the same jobs may lose their actor in a row before the pool gives up.
+        role: What each actor holds of the cluster.
     """
 
     def __init__(
-        self, num_actors: int, *, deadline_s: float = 300.0, start_timeout_s: float = 120.0, max_failures: int = 4
+        self,
+        num_actors: int,
+        *,
+        deadline_s: float = 300.0,
+        start_timeout_s: float = 120.0,
+        max_failures: int = 4,
+        role: ClusterRole = ClusterRole.ENV_ACTOR,
     ) -> None:
         if num_actors < 1:
             raise UsageError(f"{num_actors} actors were asked for; a pool needs at least 1.")
-        cpus = int(ray.cluster_resources().get("CPU", 0))
-        if num_actors > cpus:
-            say(f"{num_actors} actors were asked for; the cluster has {cpus} CPUs, so {max(cpus, 1)} are started.")
-        self._deadline_s, self._start_timeout_s, self._max_failures = deadline_s, start_timeout_s, max_failures
-        self._actor_class = ray.remote(num_cpus=1, max_restarts=0)(EnvActor)
-        self._places = [_Place() for _ in range(min(num_actors, max(cpus, 1)))]
+        cluster, self._role = read_cluster(ray), role
+        self._bundle = bundle_of(role, cluster)
+        count = min(num_actors, max(cluster.fit(self._bundle), 1))
+        if num_actors > count:
+            say(
+                f"{num_actors} {role}s were asked for, each with {bundle_words(self._bundle)}; the cluster has "
+                f"{cluster.describe()}, so {count} are started."
+            )
+        self._deadline_s, self._max_failures = deadline_s, max_failures
+        self._start_timeout_s = start_timeout(cluster, self._bundle, count, start_timeout_s)
+        self._waiting = Waiting(ray)
+        self._actor_class = ray.remote(max_restarts=0, **actor_options(self._bundle))(EnvActor)
+        self._places = [_Place() for _ in range(count)]
         self._failed_starts = 0
         self.num_replaced = 0
         """Actors that died or hung and were replaced."""
@@ -128,6 +144,7 @@ class ActorPool:
                 for place in self._wait():
                     yield from self._receive(place, chunks)
                 self._replace_hanging(chunks)
+                self._say_what_is_missing()
         finally:
             self._abandon()
 
@@ -239,9 +256,14 @@ class ActorPool:
                 self._replace(place, chunks, f"silent for {silent_s:.0f} s")
         if all(p.info is None and now_s - p.waiting_since_s > self._start_timeout_s for p in self._places):
             raise RunError(
-                f"No actor started within {self._start_timeout_s:.0f} s: the cluster's CPUs are taken by other work. "
-                "Wait for it, stop it, or join a larger cluster with --address."
+                f"No {self._role} started within {self._start_timeout_s:.0f} s: the cluster's CPUs are taken by other "
+                "work, or a machine did not come. Wait for it, stop it, or join a larger cluster with --address."
             )
+
+    def _say_what_is_missing(self) -> None:
+        missing = sum(place.info is None for place in self._places)
+        if missing:
+            self._waiting.tick(f"{missing} of {len(self._places)} {self._role}s", self._bundle)
 
     def _abandon(self) -> None:
         """An interrupted run leaves actors busy; new ones are cheaper than waiting for them."""

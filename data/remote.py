@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from data.files import check_disk_space, disk_errors, rename_directory
-from data.schema import EPISODES, MANIFEST, content_fingerprint, episode_dtype, manifest_checksum
+from data.schema import EPISODES, FILE_NAME, MANIFEST, content_fingerprint, episode_dtype, manifest_checksum
 from envs.errors import RunError, UsageError
 from envs.files import create_partial, only_builder
 from envs.spec import EnvSpec
@@ -29,7 +29,6 @@ from envs.spec import EnvSpec
 CHECKPOINT_MARK = "policy.json"
 """The file by which a directory is a checkpoint."""
 _URL = re.compile(r"(?P<protocol>[a-z][a-z0-9]+):/+(?P<place>.+)")
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MAX_MANIFEST_BYTES = 2**28
 _CHUNK_BYTES = 2**23
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
@@ -139,7 +138,7 @@ def _read_manifest(files: Any, url: str) -> dict[str, Any]:
         fingerprint = str(manifest["fingerprint"])
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{place} is not a dataset manifest ({error}).") from error
-    if not sound or not all(map(_FILE_NAME.fullmatch, [*names, fingerprint])):
+    if not sound or not all(map(FILE_NAME.fullmatch, [*names, fingerprint])):
         raise RunError(f"{place} does not match its own checksum, or names files outside its directory.")
     return dict(manifest)
 
@@ -194,7 +193,7 @@ def _check_fingerprint(directory: Path, manifest: Mapping[str, Any], url: str) -
 
 
 def _plain(name: str, url: str) -> str:
-    if not _FILE_NAME.fullmatch(name):
+    if not FILE_NAME.fullmatch(name):
         raise RunError(f"{url} holds a file named {name!r}, which is refused.")
     return name
 

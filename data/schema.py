@@ -48,7 +48,10 @@ EPISODE_DTYPE = np.dtype(
 )
 
 Table = npt.NDArray[np.void]
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+"""Names of files in a dataset directory; none leads out of it."""
 _COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_LONGEST_SIDE = 2**20
 _METRIC = "metric."
 """Starts the names of the episode table's fields that hold `Episode.metrics`."""
 
@@ -95,7 +98,7 @@ class FileSpec:
 
 
 def check_columns(env: EnvSpec) -> None:
-    """Refuse column names that are no file names and types that could carry code.
+    """Refuse column names that are no file names, shapes that no array has, and types that could carry code.
 
     Raises:
         UsageError: Naming the column.
@@ -103,6 +106,8 @@ def check_columns(env: EnvSpec) -> None:
     for name, column in env.observation_columns.items():
         if not _COLUMN_NAME.fullmatch(name):
             raise UsageError(f"Observation column {name!r} of {env.name!r} is not letters, digits and underscores.")
+        if not all(type(side) is int and 0 <= side <= _LONGEST_SIDE for side in column.shape):
+            raise UsageError(f"Observation column {name!r} has rows of shape {column.shape}; sides are whole numbers.")
         if np.dtype(column.dtype).kind not in "biuf":
             raise UsageError(
                 f"Observation column {name!r} has dtype {column.dtype!r}; allowed: bool, int, uint, float."

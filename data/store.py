@@ -15,6 +15,7 @@ from data.episode import Array, Column, Episode, Ragged
 from data.remote import local_dataset, remote_url
 from data.schema import (
     EPISODES,
+    FILE_NAME,
     MANIFEST,
     READABLE_VERSIONS,
     FileSpec,
@@ -148,9 +149,10 @@ def read_manifest(path: Path) -> DatasetInfo:
         version = manifest["schema_version"]
         if manifest["format"] != "gengap-dataset":
             raise KeyError("format")
-    except (ValueError, KeyError, TypeError) as error:
+        checksum = manifest_checksum(manifest)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(file, "is not a dataset manifest") from error
-    if manifest.get("checksum") != manifest_checksum(manifest):
+    if manifest.get("checksum") != checksum:
         raise _damaged(file, "does not match its own checksum")
     if version not in READABLE_VERSIONS:
         raise UsageError(
@@ -163,6 +165,7 @@ def read_manifest(path: Path) -> DatasetInfo:
 def _info(path: Path, manifest: Mapping[str, Any]) -> DatasetInfo:
     try:
         files = {entry["name"]: entry for entry in manifest["files"]}
+        _check_numbers(manifest, files)
         info = DatasetInfo(
             path=path,
             schema_version=manifest["schema_version"],
@@ -187,6 +190,26 @@ def _info(path: Path, manifest: Mapping[str, Any]) -> DatasetInfo:
     return info
 
 
+def _check_numbers(manifest: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]]) -> None:
+    """A checksum that fits says who wrote a manifest no more than anything else in it does.
+
+    Raises:
+        ValueError: Naming what is no count, or no name of a file in the directory.
+    """
+    counts = {name: manifest[name] for name in ("num_episodes", "num_transitions")}
+    counts |= {name: manifest["env"][name] for name in ("num_actions", "max_episode_steps", "level_universe")}
+    counts |= {f"{name}: {key}": entry[key] for name, entry in files.items() for key in ("rows", "bytes")}
+    for name, count in counts.items():
+        if type(count) is not int or not 0 <= count < 2**63:
+            raise ValueError(f"{name} as {count!r}")
+    for name, entry in files.items():
+        if not isinstance(name, str) or not FILE_NAME.fullmatch(name) or not isinstance(entry["crc32"], str):
+            raise ValueError(f"a file {name!r}")
+    for key in ("sources", "policies"):
+        if not all(isinstance(name, str) for name in manifest[key]):
+            raise ValueError(f"{key} as {manifest[key]!r}")
+
+
 def _read_table(info: DatasetInfo) -> Table:
     file = info.path / EPISODES
     dtype = episode_dtype(info.metrics)
@@ -197,7 +220,17 @@ def _read_table(info: DatasetInfo) -> Table:
     table = np.frombuffer(content.tobytes(), dtype=dtype)
     if len(table) != info.num_episodes or int(table["length"].sum()) != info.num_transitions:
         raise _damaged(file, "disagrees with the manifest about the number of episodes or transitions")
+    if not _points_inside(table, info):
+        raise _damaged(file, "names sources, policies or steps that are not there")
     return table
+
+
+def _points_inside(table: Table, info: DatasetInfo) -> bool:
+    """Whether every number that counts from the start of something stays within it."""
+    bounds = {"source": len(info.sources), "policy": len(info.policies), "length": info.num_transitions + 1}
+    ends = table["first_step"] + table["length"]
+    inside = all(((table[name] >= 0) & (table[name] < bound)).all() for name, bound in bounds.items())
+    return bool(inside and (table["first_step"] >= 0).all() and (ends <= info.num_transitions).all())
 
 
 def _map(info: DatasetInfo, spec: FileSpec) -> Array:

@@ -184,22 +184,51 @@ def read_literal(text: str) -> Any:
         return text
 
 
-def config_from_json(kind: type[ConfigT], value: Mapping[str, Any]) -> ConfigT:
+def config_from_json(kind: type[ConfigT], value: Any) -> ConfigT:
     """The inverse of ``json.dumps(dataclasses.asdict(config))`` for nested frozen dataclasses.
 
     Raises:
-        UsageError: For a field that the configuration does not have.
+        UsageError: For a field that the configuration does not have or that is missing, or a value of another type.
     """
+    if not isinstance(value, Mapping):
+        raise UsageError(f"A {kind.__name__} must be an object with fields, found {_short(value)}.")
     hints = typing.get_type_hints(kind)
     unknown = [name for name in value if name not in hints]
     if unknown:
         raise unknown_name(f"field of {kind.__name__}", unknown[0], hints)
-    return kind(**{name: _from_json(hints[name], item) for name, item in value.items()})
+    fields = {name: _from_json(hints[name], item, f"{kind.__name__}.{name}") for name, item in value.items()}
+    try:
+        return kind(**fields)
+    except TypeError as error:  # a field without default is missing
+        raise UsageError(f"A {kind.__name__} cannot be made of {', '.join(value) or 'nothing'}: {error}.") from None
 
 
-def _from_json(kind: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+def _from_json(kind: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(kind):
         return config_from_json(typing.cast(type[Any], kind), value)
-    if isinstance(value, list):
-        return tuple(_from_json(None, item) for item in value)
+    if isinstance(value, list) and typing.get_origin(kind) is tuple:
+        value = tuple(_from_json(typing.get_args(kind)[0], item, name) for item in value)
+    if not _is_of(kind, value):
+        raise UsageError(f"{name} is {_short(value)}; it must be of type {getattr(kind, '__name__', kind)}.")
     return value
+
+
+def _is_of(kind: Any, value: Any) -> bool:
+    """Whether a value read from JSON is one of a type hint; whole numbers count as floats, truth values as neither."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return any(_is_of(each, value) for each in inner)
+    if origin is typing.Literal:
+        return value in inner
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_is_of(inner[0], item) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_is_of(inner[1], item) for item in value.values())
+    if kind in (int, float):
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."

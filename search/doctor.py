@@ -25,12 +25,17 @@ class Check(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Nothing beyond the common options."""
+    """What to look at."""
+    parser.add_argument(
+        "--cluster", type=Path, metavar="FILE", help="check a file for `ray up` or KubeRay instead of this machine"
+    )
     parser.add_argument("--no-ray", action="store_true", help="do not start a local Ray (saves about 5 s)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Print every check; exit code 1 if one fails that a run needs."""
+    if args.cluster is not None:
+        return _run_cluster(args.cluster)
     checks = [check_machine(), check_gpu(), check_imports(), check_procgen(), check_disk(Path.cwd()), check_wandb()]
     if not args.no_ray:
         checks.append(check_ray(args.address))
@@ -42,6 +47,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "checks": [check._asdict() for check in checks],
         "exit_code": 0 if all(check.ok for check in checks) else 1,
     }
+
+
+def _run_cluster(path: Path) -> dict[str, Any]:
+    from search.clusters.check import check_cluster
+
+    problems = check_cluster(path, Path.cwd())
+    for problem in problems:
+        print(f"FAIL {problem}")
+    if not problems:
+        print(f"ok   {path}: everything that can be known here; whether the machines can be had, only the cloud knows")
+    return {"cluster": str(path), "problems": problems, "exit_code": 1 if problems else 0}
 
 
 def check_machine() -> Check:

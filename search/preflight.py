@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import psutil
 import torch
 
 from actors.collect_config import row_bytes
+from actors.placement import Cluster
 from data.files import check_disk_space, format_bytes
 from envs.console import say
 from envs.errors import UsageError
@@ -21,6 +21,7 @@ from metrics.protocols import is_shift
 from search.config import SweepConfig
 from search.selection import find_rule
 from search.space import collected_levels, data_specs, trial_groups, trial_specs
+from search.tuning import concurrent_trials
 from trainers.algorithms import build_algorithm
 from trainers.batches import made_up_batch
 from trainers.distributed import WorkerContext
@@ -31,7 +32,7 @@ CHECKPOINT_BYTES = 20_000_000
 """About two checkpoints of a trial with optimizer state, metrics and tracker files."""
 
 
-def check_study(config: SweepConfig, out: Path, resources: Mapping[str, float]) -> None:
+def check_study(config: SweepConfig, out: Path, cluster: Cluster) -> None:
     """Say what the study will take; refuse what cannot be placed or stored.
 
     Raises:
@@ -40,16 +41,17 @@ def check_study(config: SweepConfig, out: Path, resources: Mapping[str, float]) 
     """
     check_names(config)
     train = config.experiment.train
-    preflight(config.experiment, resources)
+    preflight(config.experiment, cluster)
     preflight(
         dataclasses.replace(config.experiment, train=dataclasses.replace(train, num_workers=config.retrain_workers)),
-        resources,
+        cluster,
+        field="retrain_workers",
     )
     needed = study_bytes(config)
     check_disk_space(out, needed)
     trials = len(trial_specs(config))
     mixtures = f" x {len(config.mixtures)} mixtures over {config.strata}" if config.strata else ""
-    parallel = max(1, min(len(trial_groups(config)), int(resources.get("CPU", 1) // train.threads_per_worker)))
+    parallel = max(1, min(len(trial_groups(config)), concurrent_trials(config, cluster)))
     seconds = estimate_training_s(config) * trials / parallel
     say(
         f"Study {config.name}: {len(config.level_counts)} level counts{mixtures} x {len(config.learning_rates)} "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.cluster import ray_session
+from actors.placement import ClusterRole, read_cluster
 from actors.pool import ActorPool
 from data.files import atomic_write_json, make_directory
 from envs.console import say
@@ -30,6 +30,7 @@ from search.space import data_specs, trial_specs
 from search.study import CONFIG_FILE, read_study
 from search.study_log import StudyLog
 from search.tuning import run_trials
+from trainers.run_files import read_json
 
 
 def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command: str = "") -> Path:
@@ -55,7 +56,7 @@ def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command
     with locked(out):
         log = open_study(config, out, command)
         with ray_session(address) as ray:
-            check_study(config, out, ray.cluster_resources())
+            check_study(config, out, read_cluster(ray))
             _run_phases(config, out, log)
         with log.timed("show"):
             _show(out)
@@ -86,7 +87,7 @@ def _run_phases(config: SweepConfig, out: Path, log: StudyLog) -> None:
 
 
 def _judge(config: SweepConfig, out: Path, policies: list[StudyPolicy]) -> EvaluationTable:
-    with ActorPool(config.num_actors) as pool:
+    with ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
         judge = Judge(config, out, pool)
         judge.judge(policies)
         return judge.table()
@@ -102,7 +103,7 @@ def _retrained_policy(config: SweepConfig, out: Path, selection: Selection) -> S
 
 def _test(config: SweepConfig, out: Path, selection: Selection, fingerprints: dict[str, str]) -> None:
     specs = {spec.trial_id: spec for spec in trial_specs(config)}
-    with ActorPool(config.num_actors) as pool:
+    with ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
         judge = Judge(config, out, pool)
         for choice in selection.tested:
             for name in choice.policies:
@@ -155,12 +156,13 @@ def read_config(study_dir: Path) -> SweepConfig:
     """The configuration of a study on disk.
 
     Raises:
-        UsageError: If the directory holds none.
+        UsageError: If the directory holds none, or one with fields that no study has.
+        RunError: If the file is damaged.
     """
     path = study_dir / CONFIG_FILE
     if not path.exists():
         raise UsageError(f"{study_dir} holds no study (no {CONFIG_FILE}); give the directory that --out named.")
-    return config_from_json(SweepConfig, json.loads(path.read_text()))
+    return config_from_json(SweepConfig, read_json(path))
 
 
 @contextlib.contextmanager

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
+from actors.placement import Bundle, Cluster, ClusterRole, Waiting, bundle_of, read_cluster
 from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.errors import RunError
@@ -26,13 +26,12 @@ from search.space import (
     trial_specs,
 )
 from trainers.checkpoint import latest_checkpoint, read_progress
-from trainers.launch import run
+from trainers.launch import learner_bundle, run
 from trainers.launch_together import run_together
 from trainers.loop import DivergedError
 from trainers.reporter import TuneReporter
 
 RESULT = "result.json"
-DRIVER_MEMORY_BYTES = 1e6
 TUNE_FOLDER = "tune"
 TRAIN_METRIC = "eval/train/normalized_return"
 
@@ -108,7 +107,7 @@ def _tuner(config: SweepConfig, study_dir: Path) -> tune.Tuner:
             metric=METRIC,
             mode="max",
             scheduler=build_scheduler(config),
-            max_concurrent_trials=concurrent_trials(config, ray.cluster_resources()),
+            max_concurrent_trials=concurrent_trials(config, read_cluster(ray)),
             trial_dirname_creator=_trial_name,
             trial_name_creator=_trial_name,
         ),
@@ -116,37 +115,34 @@ def _tuner(config: SweepConfig, study_dir: Path) -> tune.Tuner:
             name=TUNE_FOLDER,
             storage_path=str(study_dir.resolve()),
             verbose=0,
-            callbacks=[TrialProgress(len(trial_groups(config)))],
+            callbacks=[TrialProgress(len(trial_groups(config)), trial_resources(config, read_cluster(ray)))],
             failure_config=tune.FailureConfig(max_failures=2),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
         ),
     )
 
 
-def concurrent_trials(config: SweepConfig, resources: Mapping[str, float]) -> int:
+def concurrent_trials(config: SweepConfig, cluster: Cluster) -> int:
     """How many trials may run at once without waiting for each other's CPUs or GPUs for ever.
 
     Tune sees only what a trial's own process holds, not its worker group, so it cannot count this itself.
     """
     train = config.experiment.train
-    fitting = int(resources.get("CPU", 1) // (train.num_workers * train.threads_per_worker))
-    if train.use_gpu:
-        fitting = min(fitting, int(resources.get("GPU", 0) // train.num_workers))
+    fitting = cluster.fit(learner_bundle(train, cluster)) // train.num_workers
+    if train.num_workers > 1:
+        fitting = min(fitting, cluster.fit(bundle_of(ClusterRole.DRIVER, cluster)))
     return max(1, min(fitting, config.max_concurrent_trials or fitting))
 
 
-def trial_resources(config: SweepConfig) -> dict[str, float]:
+def trial_resources(config: SweepConfig, cluster: Cluster) -> dict[str, float]:
     """What a trial's own process holds: everything if it trains, no CPU if it only waits for a worker group."""
     train = config.experiment.train
-    if train.num_workers > 1:
-        return {"CPU": 0, "memory": DRIVER_MEMORY_BYTES}  # Tune refuses a bundle of zero CPUs alone
-    held = {"CPU": float(train.threads_per_worker)}
-    return {**held, "GPU": 1.0} if train.use_gpu else held
+    return bundle_of(ClusterRole.DRIVER, cluster) if train.num_workers > 1 else learner_bundle(train, cluster)
 
 
 def _trainable(config: SweepConfig, study_dir: Path) -> Any:
     trainable = tune.with_parameters(run_trial, config=config, study_dir=study_dir.resolve())
-    return tune.with_resources(trainable, trial_resources(config))
+    return tune.with_resources(trainable, trial_resources(config, read_cluster(ray)))
 
 
 def _trial_name(trial: Any) -> str:
@@ -187,11 +183,20 @@ def _status(study_dir: Path, spec: TrialSpec, result: dict[str, Any] | None) -> 
 
 
 class TrialProgress(tune.Callback):
-    """A line per evaluation, and one per finished trial with the time left."""
+    """A line per evaluation, one per finished trial with the time left, and one when nothing can start."""
 
-    def __init__(self, total: int) -> None:
-        self._total, self._done = total, 0
-        self._progress: Progress | None = None  # made on first use: Tune pickles its callbacks
+    def __init__(self, total: int, bundle: Bundle) -> None:
+        self._total, self._done, self._bundle = total, 0, bundle
+        # Made on first use: Tune pickles its callbacks.
+        self._progress: Progress | None = None
+        self._waiting: Waiting | None = None
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Say what the next trial waits for, if none runs."""
+        self._waiting = self._waiting or Waiting(ray)
+        states = [trial.status for trial in trials]
+        if "PENDING" in states and "RUNNING" not in states:
+            self._waiting.tick(f"the first of {states.count('PENDING')} trials", self._bundle)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         """Show what a trial has reached."""

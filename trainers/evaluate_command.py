@@ -73,6 +73,7 @@ def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """Play both action modes; the result holds the flat statistics of every split."""
     from actors.cluster import ray_session
     from actors.evaluate import evaluate_on_pool
+    from actors.placement import ClusterRole
     from actors.pool import ActorPool
 
     run = _open(args)
@@ -85,7 +86,7 @@ def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
     episodes = sum(len(protocol.split(role).jobs(mode)) for role in roles for mode in protocol.modes)
     with (
         ray_session(args.address),
-        ActorPool(run.evaluation.num_actors) as pool,
+        ActorPool(run.evaluation.num_actors, role=ClusterRole.EVALUATOR) as pool,
         Progress(f"evaluate {run.name}", episodes, "episodes") as progress,
     ):
         table = evaluate_on_pool(

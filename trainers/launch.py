@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
+from actors.placement import Bundle, Cluster, ClusterRole, bundle_of, bundle_words
 from data.files import atomic_write_json
 from envs.errors import UsageError
 from trainers.config import ExperimentConfig, TrainConfig
@@ -144,25 +145,33 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def preflight(config: ExperimentConfig, cluster_resources: Mapping[str, float]) -> None:
+def learner_bundle(config: TrainConfig, cluster: Cluster) -> Bundle:
+    """What one worker of a training run holds."""
+    return bundle_of(ClusterRole.LEARNER, cluster, threads=config.threads_per_worker, gpu=config.use_gpu)
+
+
+def preflight(config: ExperimentConfig, cluster: Cluster, field: str = "train.num_workers") -> None:
     """Refuse what can never be placed, instead of waiting for it for ever.
 
     Args:
         config: The experiment.
-        cluster_resources: Totals by name, as from ``ray.cluster_resources()``.
+        cluster: What there is, and what may still start.
+        field: The field that says how many workers there are.
 
     Raises:
         UsageError: Saying what is needed, what there is, and which field to change.
     """
-    workers, settings = config.train.num_workers, config.train
-    needed = {"CPU": float(workers * settings.threads_per_worker)}
-    if settings.use_gpu:
-        needed["GPU"] = float(workers)
-    for name, amount in needed.items():
-        available = cluster_resources.get(name, 0.0)
-        if amount > available:
-            field = "train.use_gpu=false" if name == "GPU" else f"train.num_workers to at most {int(available)}"
-            raise UsageError(
-                f"{workers} workers need {amount:g} {name}s, but the cluster has {available:g}. Set {field}, or join a "
-                "larger cluster with --address."
-            )
+    workers, bundle = config.train.num_workers, learner_bundle(config.train, cluster)
+    fitting = cluster.fit(bundle)
+    if workers <= fitting:
+        return
+    if config.train.use_gpu and not cluster.offers("GPU"):
+        remedy = "train.use_gpu=false"
+    elif fitting:
+        remedy = f"{field} to at most {fitting}"
+    else:
+        remedy = "train.threads_per_worker to what one machine has"
+    raise UsageError(
+        f"{workers} workers need {bundle_words(bundle)} each, but the cluster has {cluster.describe()}: {fitting} of "
+        f"them fit. Set {remedy}, or join a larger cluster with --address."
+    )

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from actors.placement import Bundle, Cluster, Waiting, groups_wait, read_cluster, start_timeout
 from data.files import atomic_write_json
 from envs.errors import RunError, UsageError
 from trainers.config import ExperimentConfig
 from trainers.distributed import WorkerContext
-from trainers.launch import open_and_check, preflight, torch_threads
+from trainers.launch import learner_bundle, open_and_check, preflight, torch_threads
 from trainers.loop import TrainResult, train
 from trainers.reporter import NullReporter, Reporter, ReportTail, TrainReporter
 from trainers.run_files import RESULT, open_reporter, prepare_run, read_json
@@ -21,12 +22,14 @@ from trainers.training_data import open_training_data
 
 REPORTS = "reports.jsonl"
 POLL_S = 0.2
+GROUP_START_S = 90.0
+"""Without a machine to boot, a worker group that has found no place by then will find none."""
+START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 COLLECTIVE_TIMEOUT_S = 300
 """A worker whose partner died gives up after this long (the default of 1800 would block a machine for half an hour)."""
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # also the pace of reports
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "90",
     "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "5",
 }
 
@@ -62,10 +65,12 @@ def run_distributed(
     import ray
 
     run_dir = run_dir.resolve()
-    preflight(config, ray.cluster_resources())
+    cluster = read_cluster(ray)
+    preflight(config, cluster)
+    bundle = learner_bundle(config.train, cluster)
     open_and_check(config)
     prepare_run(config, run_dir, resume=resume)
-    for name, value in ENVIRONMENT.items():
+    for name, value in {**ENVIRONMENT, START_TIMEOUT: _start_timeout(config, cluster, bundle)}.items():
         os.environ.setdefault(name, value)
     settings = {
         "config": config,
@@ -75,10 +80,12 @@ def run_distributed(
         "working_folder": os.getcwd(),
     }
     tail = ReportTail(run_dir / REPORTS, reporter or NullReporter())
-    fit = _Fit(settings, config, run_dir, max_failures)
+    fit = _Fit(settings, config, run_dir, max_failures, bundle)
+    waiting = Waiting(ray)
     while fit.is_running():
         fit.wait(POLL_S)
         tail.forward()
+        waiting.tick(f"{config.train.num_workers} learners", bundle, still=lambda: groups_wait(ray))
     tail.forward()
     fit.raise_failure()
     return TrainResult.from_json(read_json(run_dir / RESULT))
@@ -123,8 +130,10 @@ def worker(settings: Mapping[str, Any]) -> None:
 class _Fit:
     """`TorchTrainer.fit` in a thread of its own, so that this one can hand reports to Tune meanwhile."""
 
-    def __init__(self, settings: Mapping[str, Any], config: ExperimentConfig, run_dir: Path, max_failures: int) -> None:
-        self._trainer = _build_trainer(settings, config, run_dir, max_failures)
+    def __init__(
+        self, settings: Mapping[str, Any], config: ExperimentConfig, run_dir: Path, max_failures: int, bundle: Bundle
+    ) -> None:
+        self._trainer = _build_trainer(settings, config, run_dir, max_failures, bundle)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="ray-train-fit", daemon=True)
         self._thread.start()
@@ -147,7 +156,13 @@ class _Fit:
             self._failure = error
 
 
-def _build_trainer(settings: Mapping[str, Any], config: ExperimentConfig, run_dir: Path, max_failures: int) -> Any:
+def _start_timeout(config: ExperimentConfig, cluster: Cluster, bundle: Bundle) -> str:
+    return str(start_timeout(cluster, bundle, config.train.num_workers, GROUP_START_S))
+
+
+def _build_trainer(
+    settings: Mapping[str, Any], config: ExperimentConfig, run_dir: Path, max_failures: int, bundle: Bundle
+) -> Any:
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -155,13 +170,12 @@ def _build_trainer(settings: Mapping[str, Any], config: ExperimentConfig, run_di
     storage.mkdir(exist_ok=True)
     # A fresh name per start: under an old one Ray Train would restore its own snapshot over our checkpoint.
     generation = len(list(storage.iterdir()))
-    resources = {"CPU": config.train.threads_per_worker} | ({"GPU": 1} if config.train.use_gpu else {})
     return TorchTrainer(
         worker,
         train_loop_config=dict(settings),
         torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_S),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=config.train.num_workers, use_gpu=config.train.use_gpu, resources_per_worker=resources
+            num_workers=config.train.num_workers, use_gpu=config.train.use_gpu, resources_per_worker=bundle
         ),
         run_config=ray.train.RunConfig(
             name=f"generation-{generation}",

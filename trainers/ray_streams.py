@@ -12,6 +12,7 @@ import ray
 import torch
 from ray.exceptions import RayActorError
 
+from actors.placement import ClusterRole, actor_options, bundle_of, bundle_words, read_cluster
 from envs.errors import RunError, UsageError
 from envs.registry import make_vec
 from envs.spec import EnvSpec, LevelSet
@@ -79,9 +80,13 @@ class RayStreams:
         precision: Precision = "auto",
         timeout_s: float = 600.0,
     ) -> None:
-        cpus = int(ray.cluster_resources().get("CPU", 0))
-        if num_streams > cpus:
-            raise UsageError(f"num_streams is {num_streams} but the cluster has {cpus} CPUs; each stream needs one.")
+        cluster = read_cluster(ray)
+        bundle = bundle_of(ClusterRole.ENV_ACTOR, cluster)
+        if num_streams > cluster.fit(bundle):
+            raise UsageError(
+                f"num_streams is {num_streams} but the cluster has {cluster.describe()}; each stream needs "
+                f"{bundle_words(bundle)}."
+            )
         self._module = module
         self._timeout_s = timeout_s
         self._arguments: dict[str, Any] = {
@@ -91,7 +96,7 @@ class RayStreams:
             "precision": precision,
         }
         self._contract = (spec, network, levels)
-        self._actor_class = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(StreamHost)
+        self._actor_class = ray.remote(max_restarts=0, max_task_retries=0, **actor_options(bundle))(StreamHost)
         self._number = 0
         self._weights: Any = None
         self._pending: dict[Any, int] = {}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from actors.placement import Cluster
 from envs.errors import RunError, UsageError
 from search.config import SweepConfig
 from search.preflight import check_names, check_study, study_bytes
@@ -135,14 +136,14 @@ def test_a_resumed_study_keeps_its_beginning_and_adds_up_times(tmp_path: Path) -
 
 
 def test_a_cluster_that_is_too_small_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="2 workers need 2 CPUs"):
-        check_study(small(), tmp_path, {"CPU": 1.0})
+    with pytest.raises(UsageError, match=r"2 workers need 1 CPU each.* Set retrain_workers to at most 1"):
+        check_study(small(), tmp_path, Cluster.of({"CPU": 1.0}))
 
 
 def test_a_full_disk_is_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("data.files.free_bytes", lambda path: study_bytes(small()) - 1)
     with pytest.raises(RunError, match="are free on its disk"):
-        check_study(small(), tmp_path, {"CPU": 8.0})
+        check_study(small(), tmp_path, Cluster.of({"CPU": 8.0}))
 
 
 def test_an_unknown_environment_is_answered_with_the_closest() -> None:
@@ -157,10 +158,11 @@ def test_trials_with_a_worker_group_hold_no_cpu_and_never_exceed_the_cluster() -
         one,
         experiment=dataclasses.replace(one.experiment, train=dataclasses.replace(one.experiment.train, num_workers=2)),
     )
-    assert trial_resources(one) == {"CPU": 1.0}
-    assert trial_resources(two)["CPU"] == 0
-    assert [concurrent_trials(config, {"CPU": 5.0}) for config in (one, two)] == [5, 2]
-    assert concurrent_trials(dataclasses.replace(one, max_concurrent_trials=3), {"CPU": 5.0}) == 3
+    cluster = Cluster.of({"CPU": 5.0, "memory": 1e9})
+    assert trial_resources(one, cluster) == {"CPU": 1.0}
+    assert trial_resources(two, cluster)["CPU"] == 0
+    assert [concurrent_trials(config, cluster) for config in (one, two)] == [5, 2]
+    assert concurrent_trials(dataclasses.replace(one, max_concurrent_trials=3), cluster) == 3
 
 
 def trial(num_levels: int, name: str) -> Any:

@@ -16,6 +16,7 @@ import torch
 import torch.multiprocessing
 
 from actors.evaluate import evaluate
+from actors.placement import Cluster
 from actors.policy import RandomPolicy
 from envs.errors import RunError, UsageError
 from envs.registry import make_spec
@@ -109,16 +110,24 @@ def test_two_ranks_are_one_rank_for_every_algorithm(grid_data: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "resources", "message"),
     [
-        ({"num_workers": 4}, {"CPU": 2.0}, r"4 workers need 4 CPUs, but the cluster has 2.*train\.num_workers"),
-        ({"num_workers": 2, "threads_per_worker": 2}, {"CPU": 3.0}, "need 4 CPUs"),
-        ({"num_workers": 2, "use_gpu": True}, {"CPU": 8.0, "GPU": 1.0}, r"2 GPUs, but the cluster has 1"),
+        (
+            {"num_workers": 4},
+            {"CPU": 2.0},
+            r"4 workers need 1 CPU each.* 2 of them fit\. Set train\.num_workers to at most 2",
+        ),
+        ({"num_workers": 2, "threads_per_worker": 2}, {"CPU": 3.0}, r"need 2 CPU each.* 1 of them fit"),
+        (
+            {"num_workers": 2, "use_gpu": True},
+            {"CPU": 8.0, "GPU": 1.0},
+            r"1 CPU, 1 GPU each.* at most 1",
+        ),
     ],
 )
 def test_what_cannot_be_placed_is_refused(
     grid_data: Path, changes: dict[str, Any], resources: dict[str, float], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        preflight(grid_experiment(grid_data, **changes), resources)
+        preflight(grid_experiment(grid_data, **changes), Cluster.of(resources))
 
 
 class Recorder(NullReporter):

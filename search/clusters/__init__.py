@@ -1,0 +1,1 @@
+"""Cluster files: read, checked against Ray's own schema, and linted for what no schema sees."""
