@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +49,8 @@ def ray_session(address: str | None = None, num_cpus: int | None = None) -> Iter
         yield ray
         return
     try:
-        _start(ray, address, num_cpus)
+        with _own_sigterm():
+            _start(ray, address, num_cpus)
     except ConnectionError as error:
         raise RunError(f"No Ray cluster answers at {address!r} ({error}). Start one with `ray start --head`.") from None
     resources = ray.cluster_resources()
@@ -56,6 +59,19 @@ def ray_session(address: str | None = None, num_cpus: int | None = None) -> Iter
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray's handler of SIGTERM would end the process with another exit code and without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _start(ray: Any, address: str | None, num_cpus: int | None) -> None:
