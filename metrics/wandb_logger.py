@@ -34,7 +34,8 @@ class WandbLogger:
     """One W&B run under an explicit id, so a resumed process continues it.
 
     The x-axis is our own ``learner_step``; W&B's ``step=`` is never passed, because it silently drops rows whose step
-    goes backwards. What cannot be sent stays in W&B's local log for ``wandb sync``; the JSON lines have it anyway.
+    goes backwards. Rows of learner steps that a resumed run has online already are not sent again. What cannot be sent
+    stays in W&B's local log for ``wandb sync``; the JSON lines have it anyway.
     A run that cannot be opened online is written offline under the id ``<run_id>-offline`` (to send it later:
     ``wandb sync --id <run_id> <folder>``).
 
@@ -121,8 +122,11 @@ class WandbLogger:
                 _log.warning("W&B is dropped for run %s, the JSON lines go on: %r", self.run_id, error)
 
     def _pump(self, run: Any) -> None:
+        # A resumed run replays what came after its checkpoint; W&B would show those rows twice.
+        there = float(run.summary.get(STEP, -1)) if run.resumed else -1.0
         while (row := self._queue.get()) is not None:
-            run.log(row)
+            if row[STEP] > there:
+                run.log(row)
 
     def _open(self, mode: Mode) -> Any:
         resolved = resolve_mode(mode)

@@ -19,7 +19,12 @@ from tests.trainers.helpers import record_grid
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.chaos]
 
 CONFIG = CollectConfig(
-    env="grid/default", source="grid-expert", num_levels=200, min_transitions=60_000, num_envs=4, num_actors=2
+    env="grid/default",
+    source="grid-expert",
+    options={"noise": 0.2},
+    num_levels=200,
+    min_transitions=60_000,
+    num_envs=4,
 )
 COLLECT = ("collect", "grid-expert", "num_levels=200", "min_transitions=60000", "num_envs=4", "num_actors=2")
 NAN_ENV = '''
