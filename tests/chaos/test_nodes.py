@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 import torch.multiprocessing
 
 from actors.collect import CollectConfig, collect
 from data.dataset import Dataset
-from metrics.history import read_history
+from tests.chaos.same import assert_same_run
 from tests.conftest import REPOSITORY
-from tests.trainers.helpers import final_parameters, grid_experiment, record_grid, two_rank_worker, without_perf
+from tests.trainers.helpers import grid_experiment, record_grid, two_rank_worker
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.chaos]
 
@@ -91,8 +90,4 @@ def test_training_that_lost_a_node_ends_as_two_undisturbed_workers_do(tmp_path: 
     run(TRAINER, tmp_path / "grid", tmp_path / "disturbed")
     arguments = (f"file://{tmp_path / 'rendezvous'}", experiment(tmp_path / "grid"), tmp_path / "undisturbed")
     torch.multiprocessing.spawn(two_rank_worker, arguments, nprocs=2)
-    places = [tmp_path / name for name in ("undisturbed", "disturbed")]
-    a, b = (final_parameters(place / "checkpoints" / "last") for place in places)
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    rows = [without_perf(read_history(place / "metrics.jsonl")) for place in places]
-    assert [row["learner_step"] for row in rows[1]] == [row["learner_step"] for row in rows[0]]
+    assert_same_run(tmp_path / "undisturbed", tmp_path / "disturbed")

@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from actors.collect import CollectConfig, collect
 from data.verify import verify
 from data.writer import DatasetWriter
 from envs.errors import RunError
-from metrics.history import read_history
+from tests.chaos.same import assert_same_run
 from tests.conftest import REPOSITORY
 from tests.limits import small_files
-from tests.trainers.helpers import final_parameters, grid_experiment, record_grid, without_perf
+from tests.trainers.helpers import grid_experiment, record_grid
 from trainers.launch import run_inline
 from trainers.loop import SCORE
 
@@ -103,15 +102,12 @@ def test_a_collection_survives_power_losses_that_drop_every_write_since_the_last
 
 
 def test_training_survives_power_losses_with_its_parameters_and_every_row(grid: Path, tmp_path: Path) -> None:
-    undisturbed = run_inline(experiment(grid), tmp_path / "a", evaluate=falling)
+    run_inline(experiment(grid), tmp_path / "a", evaluate=falling)
     (tmp_path / "b").mkdir()
     for at in (20, 30):
         struck(TRAINER, grid, tmp_path / "b", at)
-    resumed = run_inline(experiment(grid), tmp_path / "b", evaluate=falling)
-    a, b = final_parameters(undisturbed.last), final_parameters(resumed.last)
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    rows = [without_perf(read_history(tmp_path / run / "metrics.jsonl")) for run in ("a", "b")]
-    assert rows[0] == rows[1]
+    run_inline(experiment(grid), tmp_path / "b", evaluate=falling)
+    assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
 def test_a_slow_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +123,7 @@ def test_a_slow_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_training_that_finds_the_disk_full_goes_on_when_there_is_room(grid: Path, tmp_path: Path) -> None:
-    undisturbed = run_inline(experiment(grid), tmp_path / "a", evaluate=falling)
+    run_inline(experiment(grid), tmp_path / "a", evaluate=falling)
     with ExitStack() as disk:
 
         def evaluate(policy: Any, learner_step: int) -> dict[str, float]:
@@ -137,11 +133,8 @@ def test_training_that_finds_the_disk_full_goes_on_when_there_is_room(grid: Path
 
         with pytest.raises(RunError, match="No space left while writing"):
             run_inline(experiment(grid), tmp_path / "b", evaluate=evaluate)
-    resumed = run_inline(experiment(grid), tmp_path / "b", evaluate=falling)
-    a, b = final_parameters(undisturbed.last), final_parameters(resumed.last)
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    rows = [without_perf(read_history(tmp_path / run / "metrics.jsonl")) for run in ("a", "b")]
-    assert rows[0] == rows[1]
+    run_inline(experiment(grid), tmp_path / "b", evaluate=falling)
+    assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
 @pytest.fixture

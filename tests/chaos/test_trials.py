@@ -12,15 +12,13 @@ from typing import Any
 
 import psutil
 import pytest
-import torch
 
-from metrics.history import read_history
 from search.phases import collect_datasets
 from search.recipes import build_sweep
 from search.space import trial_specs
 from search.tuning import run_trials
+from tests.chaos.same import assert_same_run
 from tests.search.test_sweep import SMALL
-from tests.trainers.helpers import final_parameters, without_perf
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.chaos]
 
@@ -60,8 +58,4 @@ def test_a_study_whose_trial_was_killed_has_the_trials_of_an_undisturbed_one(tmp
     assert records[0] == records[1]
     config = build_sweep("grid-diversity", [*SMALL])
     for spec in trial_specs(config):
-        places = [tmp_path / study / "trials" / spec.trial_id for study in ("a", "b")]
-        a, b = (final_parameters(place / "checkpoints" / "last") for place in places)
-        assert all(torch.equal(a[name], b[name]) for name in a)
-        rows = [without_perf(read_history(place / "metrics.jsonl")) for place in places]
-        assert rows[0] == rows[1]
+        assert_same_run(*(tmp_path / study / "trials" / spec.trial_id for study in ("a", "b")))
