@@ -38,22 +38,22 @@ def resources_now() -> dict[str, float]:
 
 
 def growth(samples: Sequence[Mapping[str, float]], bars: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """A straight line through every figure, least squares, without the first looks.
+    """A straight line over the rounds through every figure, least squares, without the first looks.
 
     Args:
-        samples: Figures with ``hours``.
-        bars: Figure -> what it may grow by in an hour; a figure without one is described only.
+        samples: Figures after each round, with ``hours``.
+        bars: Figure -> what it may grow by in a hundred rounds; a figure without one is described only.
 
     Returns:
-        Figure -> slope per hour, twice its standard error, first and last value, and whether it counts as flat: the
-        slope is below the bar or not distinguishable from none.
+        Figure -> slope per hundred rounds, twice its standard error, first and last value, and whether it counts as
+        flat: the slope is below the bar or not distinguishable from none.
     """
     kept = samples[int(WARM_UP * len(samples)) :]
-    hours = np.array([sample["hours"] for sample in kept])
+    rounds = np.arange(len(kept)) / 100
     found: dict[str, dict[str, Any]] = {}
     for name in (name for name in samples[0] if name != "hours"):
         values = np.array([sample[name] for sample in kept])
-        slope, error = line(hours, values)
+        slope, error = line(rounds, values)
         bar = bars.get(name, np.inf)
         found[name] = {
             "slope": round(slope, 2),
