@@ -40,6 +40,7 @@ from envs.registry import make_spec
 
 BAR = 0.1  # relative error of the predicted bytes
 NUM_ENVS = 32
+STORE_BYTES = 500_000_000
 
 
 def task_of(config: CollectConfig) -> RecordTask:
@@ -50,19 +51,21 @@ def task_of(config: CollectConfig) -> RecordTask:
 def play_and_write(config: CollectConfig, num_levels: int, folder: Path) -> tuple[float, float, float]:
     """Transitions a second of playing and of writing, both of processor time, and bytes of a transition."""
     player, levels = Player(task_of(config)), [(level, 0) for level in range(num_levels)]
-    list(player.play(levels[:NUM_ENVS]))  # memory is touched and levels are made
-    started_s = time.process_time()
-    episodes = list(player.play(levels))
-    played_s = time.process_time() - started_s
-    count = sum(map(len, episodes))
-    with DatasetWriter(folder / "warm", make_spec(config.env), {}) as writer:
-        writer.add(episodes[0])
-    started_s = time.process_time()
+    for _ in player.play(levels[:NUM_ENVS]):  # memory is touched and levels are made
+        pass
+    played_s = written_s = 0.0
     with DatasetWriter(folder / "data", make_spec(config.env), {}) as writer:
+        episodes, started_s = player.play(levels), time.process_time()
         for episode in episodes:
+            before_s = time.process_time()
             writer.add(episode)
+            written_s += time.process_time() - before_s
+        played_s = time.process_time() - started_s - written_s
+        before_s = time.process_time()
         dataset = writer.finish()
-    written_s = time.process_time() - started_s
+        written_s += time.process_time() - before_s
+    player.close()
+    count = len(dataset)
     return count / played_s, count / written_s, dataset.info.num_bytes / count
 
 
@@ -142,9 +145,10 @@ def raylets(count: int) -> Iterator[Any]:
     """A cluster of so many nodes with one logical CPU each, this process on the first."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    node = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     for _ in range(count - 1):
-        cluster.add_node(num_cpus=1)
+        cluster.add_node(**node)
     try:
         with ray_session(cluster.address):
             yield cluster
@@ -164,17 +168,18 @@ def created_bytes() -> float:
 def check(config: CollectConfig, count: int, num_levels: int) -> dict[str, float]:
     """One collection on so many raylets: what was predicted and what was counted."""
     jobs = [(level, 0) for level in range(num_levels)]
+    transitions, payload = 0, 0.0
     with raylets(count), CountingPool(count) as pool:
-        homes = [info.node_id for info in _where(pool)]
-        before = created_bytes()
+        pool.wait_until_started()
+        nodes, before = _nodes_used(), created_bytes()
         started_s, cpu_s = time.perf_counter(), time.process_time()
-        episodes = list(pool.play_episodes(task_of(config), jobs))
+        for episode in pool.play_episodes(task_of(config), jobs):
+            transitions, payload = transitions + len(episode), payload + num_bytes(episode)
         wall_s, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
         stored = created_bytes() - before
-    payload = float(sum(map(num_bytes, episodes)))
     return {
         "raylets": count,
-        "nodes_used": len(set(homes)),
+        "nodes_used": nodes,
         "calls": pool.calls,
         "calls_predicted": len(list(split(jobs, count, NUM_ENVS))),
         "replies": pool.num_replies - pool.calls,  # the end of every stream is news too
@@ -184,21 +189,22 @@ def check(config: CollectConfig, count: int, num_levels: int) -> dict[str, float
         "stored_predicted_mb": payload * (2 - 1 / count) / 1e6,
         "driver_cpu_s": cpu_s,
         "wall_s": wall_s,
-        "transitions": float(sum(map(len, episodes))),
+        "transitions": transitions,
     }
 
 
-def _where(pool: ActorPool) -> list[Any]:
-    from ray.util.state import list_actors
+def _nodes_used() -> int:
+    """Nodes on which env actors live."""
+    import ray._private.state
 
-    pool.wait_until_started()
-    return list(list_actors(filters=[("class_name", "=", "EnvActor"), ("state", "=", "ALIVE")]))
+    alive = [actor for actor in ray._private.state.actors().values() if actor["State"] == "ALIVE"]
+    return len({actor["Address"]["NodeID"] for actor in alive if "EnvActor" in actor["ActorClassName"]})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", nargs="+", default=["procgen/maze", "grid/default", "shop/default"])
-    parser.add_argument("--levels", type=int, default=300, help="episodes of each measurement")
+    parser.add_argument("--levels", type=int, default=64, help="episodes of each measurement")
     parser.add_argument("--actors", type=int, default=1_000)
     parser.add_argument("--transitions", type=float, default=1e10)
     parser.add_argument("--raylets", type=int, nargs="*", default=[1, 2, 4])

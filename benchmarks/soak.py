@@ -19,6 +19,7 @@ import resource
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -186,6 +187,21 @@ def one_round(folder: Path, rng: np.random.Generator, wandb: str, *, undisturbed
     return faults, [fingerprint, digest, table]
 
 
+class Pulse(threading.Thread):
+    """Counts the time in which this process was not stopped from outside, to make room for others."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.active_s = 0.0
+        self.start()
+
+    def run(self) -> None:
+        """One beat a second; a longer silence counts as one."""
+        while True:
+            time.sleep(1.0)
+            self.active_s += 1.0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0, help="how long rounds are begun")
@@ -193,7 +209,7 @@ def main() -> None:
     parser.add_argument("--wandb", choices=("disabled", "offline"), default="offline", help="mode of the tracker")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    rng, started_s = np.random.default_rng(args.seed), time.monotonic()
+    rng, started_s, pulse = np.random.default_rng(args.seed), time.monotonic(), Pulse()
     samples: list[dict[str, float]] = []
     expected: list[str] = []
     counts: Counter[str] = Counter()
@@ -224,6 +240,7 @@ def main() -> None:
         faults=dict(counts),
         rounds_that_differ=wrong,
         growth_per_100_rounds=grown,
+        active_min=round(pulse.active_s / 60, 1),
         processor_s=round(time.process_time()),
         processes_left=left,
     )
