@@ -20,6 +20,7 @@ import contextlib
 import dataclasses
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from actors.pool import ActorPool
 from actors.sources import SourceSpec
 from benchmarks.common import report
 from benchmarks.scaling_model import Fleet, Measured, limits, predict, saturating_actors, writers_needed
+from data.episode_table import EpisodeTable
 from data.writer import DatasetWriter
 from envs.registry import make_spec
 
@@ -108,6 +110,22 @@ def waiting(count: int, turns: int = 20) -> float:
     for reference in pending:
         ray.cancel(reference)
     return spent_s / turns
+
+
+def memory_per_episode(count: int = 20_000) -> float:
+    """Bytes that the writing process keeps for every episode until the dataset is finished."""
+    entry = {"seed": 0, "terminated": True, "truncated": False, "final_observation_known": True, "length": 400}
+    tracemalloc.start()
+    jobs = [(level, 0) for level in range(count)]
+    held: list[Any] = [jobs, set(jobs), list(split(jobs, 100, NUM_ENVS)), dict.fromkeys(jobs, 400)]
+    table = EpisodeTable()
+    for level in range(count):
+        names = {"level": level, "episode": 0, "return": 1.0, "source": "s", "policy": "p", "checksum": "00" * 16}
+        table.load([{**entry, **names, "metrics": {}}])
+    held.append(table)
+    num_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return num_bytes / count
 
 
 def measure(config: CollectConfig, num_levels: int) -> Measured:
@@ -238,6 +256,7 @@ def main() -> None:
         "relative error of the predicted bytes in the object stores",
         BAR,
         exact and worst <= BAR,
+        memory_per_episode=round(memory_per_episode()),
         checks=checks,
         predictions=predictions,
     )
