@@ -6,6 +6,7 @@ import dataclasses
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ FAULTS = {
 }
 
 
-@pytest.fixture(params=FAULTS)
+@pytest.fixture
 def fault(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Its name; nobody waits long for it. What hangs would be taken for late if it were not left alone."""
     monkeypatch.setattr("actors.pool.ActorPool", partial(ActorPool, deadline_s=4))
@@ -44,6 +45,12 @@ def fault(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     return str(request.param)
 
 
+def cases(quick: str) -> list[Any]:
+    """All faults, of which one is tried by the quick tests too."""
+    return [pytest.param(name, marks=() if name == quick else pytest.mark.slow) for name in FAULTS]
+
+
+@pytest.mark.parametrize("fault", cases("segfaults"), indirect=True)
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_dataset_has_the_fingerprint_of_an_undisturbed_one(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -56,6 +63,7 @@ def test_a_dataset_has_the_fingerprint_of_an_undisturbed_one(
     assert re.search(FAULTS[fault], capsys.readouterr().err), "the fault never struck"
 
 
+@pytest.mark.parametrize("fault", cases("straggles"), indirect=True)
 @pytest.mark.usefixtures("ray_cluster")
 def test_an_evaluation_has_the_table_of_an_undisturbed_one(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

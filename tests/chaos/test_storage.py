@@ -87,6 +87,7 @@ def struck(code: str, *words: object) -> int:
     return int(done.stdout.split()[-1])
 
 
+@pytest.mark.slow
 def test_a_collection_survives_power_losses_that_drop_every_write_since_the_last_sync(tmp_path: Path) -> None:
     undisturbed = collect(CONFIG, tmp_path / "undisturbed")
     rng, root = np.random.default_rng(3), tmp_path / "struck"
@@ -101,6 +102,7 @@ def test_a_collection_survives_power_losses_that_drop_every_write_since_the_last
     assert [path.name for path in root.iterdir()] == ["data"]
 
 
+@pytest.mark.slow
 def test_training_survives_power_losses_with_its_parameters_and_every_row(grid: Path, tmp_path: Path) -> None:
     run_inline(experiment(grid), tmp_path / "a", evaluate=falling)
     (tmp_path / "b").mkdir()

@@ -19,7 +19,7 @@ from trainers.config import TrackingConfig
 from trainers.launch import run_inline
 from trainers.loop import SCORE
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 TRAINER = """
 import dataclasses, sys, time
