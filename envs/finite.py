@@ -32,12 +32,12 @@ def check_finite(
     Raises:
         RunError: Naming the level and the step of the first slot with such a number.
     """
-    if isinstance(rows, np.ndarray) and np.isfinite(rows).all():  # type: ignore[arg-type]
+    if isinstance(rows, np.ndarray) and np.isfinite(rows).all():
         return
     for slot in np.flatnonzero(active).tolist():
         values = np.asarray(rows[slot])
-        if not np.isfinite(values).all():  # type: ignore[arg-type]
-            wrong = values[~np.isfinite(values)].flat[0]  # type: ignore[arg-type]
+        if not np.isfinite(values).all():
+            wrong = values[~np.isfinite(values)].flat[0]
             raise RunError(
                 f"{task.name!r} gave {what} {wrong} on level {levels[slot]} at step {steps[slot]} of the episode; "
                 "rewards and observations must be finite numbers. Mend the environment, or leave out this level."
