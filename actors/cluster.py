@@ -39,7 +39,7 @@ def ray_session(address: str | None = None, num_cpus: int | None = None) -> Iter
         num_cpus: Logical CPUs of a local cluster; None takes the machine's.
 
     Raises:
-        RunError: If the cluster at `address` cannot be reached.
+        RunError: If the cluster at `address` cannot be reached, or a local one does not start.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -53,6 +53,10 @@ def ray_session(address: str | None = None, num_cpus: int | None = None) -> Iter
             _start(ray, address, num_cpus)
     except ConnectionError as error:
         raise RunError(f"No Ray cluster answers at {address!r} ({error}). Start one with `ray start --head`.") from None
+    except Exception as error:  # Ray raises bare exceptions when its processes do not come up in time
+        ray.shutdown()
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RunError(f"Ray could not be started ({reason}). Is the machine overloaded? Try again later.") from error
     resources = ray.cluster_resources()
     say(f"Ray: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs, {len(ray.nodes())} node(s)")
     try:

@@ -54,7 +54,7 @@ ENDS = {"Ctrl-C": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 130), "SIGKI
 
 def begun(out: Path) -> Callable[[], bool]:
     """Whether a collection has written something."""
-    return lambda: any(path.stat().st_size for path in out.parent.glob(f".{out.name}.partial-*/rewards.bin"))
+    return lambda: any(path.stat().st_size for path in out.parent.glob(f".{out.name}.partial-*/observation*.bin"))
 
 
 @pytest.mark.parametrize("end", ENDS)
