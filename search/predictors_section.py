@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search.report_sections import Section, Table
+from search.report_parts import Section, Table
 
 
 def predictors_section(findings: Mapping[str, Any]) -> Section:
@@ -15,6 +15,7 @@ def predictors_section(findings: Mapping[str, Any]) -> Section:
     count = entries[0]["num_mixtures"] if entries else 0
     return Section(
         title="What predicts return on unseen levels",
+        short="Predictors",
         note=f"Spearman's rank correlation of each measure of the data with the mean validation return, over {count} "
         "data sets; intervals resample data sets. A correlation over the sets of one study is no proof of a cause.",
         table=Table(["measure", "rank correlation", "what it says"], rows) if rows else None,
