@@ -16,12 +16,11 @@ import time
 
 import numpy as np
 
-from actors.cluster import ray_session
 from actors.env_actor import PlayTask, new_task_key
 from actors.policy import PolicyInput, RandomPolicy
 from actors.pool import ActorPool
 from actors.sources import SourceSpec
-from benchmarks.common import report
+from benchmarks.common import bare_ray, report
 from envs.registry import make_spec
 
 ENV = "grid/default"
@@ -67,7 +66,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     args = parser.parse_args()
     found = {}
-    with ray_session(num_cpus=2):
+    with bare_ray(num_cpus=2):
         for name, number in (("killed", signal.SIGKILL), ("hanging", signal.SIGSTOP)):
             turns = [recover(number) for _ in range(args.turns)]
             medians = {key: round(statistics.median(turn[key] for turn in turns), 2) for key in turns[0]}

@@ -29,12 +29,11 @@ import numpy as np
 import ray
 
 from actors.chunks import split
-from actors.cluster import ray_session
 from actors.collect import CollectConfig
 from actors.env_actor import Player, RecordTask, Reply, new_task_key, num_bytes
 from actors.pool import ActorPool
 from actors.sources import SourceSpec
-from benchmarks.common import report
+from benchmarks.common import bare_ray, report
 from benchmarks.scaling_model import Fleet, Measured, limits, predict, saturating_actors, writers_needed
 from data.episode_table import EpisodeTable
 from data.writer import DatasetWriter
@@ -168,7 +167,7 @@ def raylets(count: int) -> Iterator[Any]:
     for _ in range(count - 1):
         cluster.add_node(**node)
     try:
-        with ray_session(cluster.address):
+        with bare_ray(address=cluster.address):
             yield cluster
     finally:
         ray.shutdown()
@@ -229,7 +228,7 @@ def main() -> None:
     args = parser.parse_args()
     configs = [CollectConfig(env=env, source="random", num_levels=args.levels) for env in args.envs]
     found, fleet = {}, Fleet(num_actors=args.actors)
-    with ray_session(num_cpus=2):
+    with bare_ray(num_cpus=2):
         for config in configs:
             found[config.env] = measured = measure(config, args.levels)
             print(config.env, dataclasses.asdict(measured), flush=True)

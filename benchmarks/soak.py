@@ -34,11 +34,10 @@ import psutil
 import torch
 from safetensors.torch import load_file
 
-from actors.cluster import ray_session
 from actors.collect import CollectConfig, collect
 from actors.evaluate import evaluate_on_pool
 from actors.pool import ActorPool
-from benchmarks.common import report
+from benchmarks.common import bare_ray, report
 from benchmarks.growth import growth, resources_now
 from envs.errors import RunError
 from envs.registry import make_spec
@@ -216,7 +215,7 @@ def main() -> None:
     wrong: list[dict[str, Any]] = []
     with (
         mock.patch("actors.pool.ActorPool", partial(ActorPool, deadline_s=DEADLINE_S)),
-        ray_session(num_cpus=4),
+        bare_ray(num_cpus=4),
         tempfile.TemporaryDirectory() as folder,
     ):
         for number in itertools.count():
