@@ -224,6 +224,7 @@ def main() -> None:
             counts.update(fault for fault in faults if fault != "none")
             if found != expected:
                 wrong.append({"round": number, "faults": faults, "found": found})
+                print("differs:", wrong[-1], "expected:", expected, flush=True)
             samples.append({"hours": (time.monotonic() - started_s) / 3600, **resources_now()})
             print(number, faults, {name: round(value, 3) for name, value in samples[-1].items()}, flush=True)
             if time.monotonic() - started_s > 60 * args.minutes:
