@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -50,14 +51,22 @@ class Command:
 
     def alive(self) -> list[str]:
         """Names of its processes, itself left out."""
-        names = []
-        for process in psutil.process_iter():
-            try:
+        return [process.info["name"] for process in self._marked() if process.pid != self.process.pid]
+
+    def kill(self) -> None:
+        """End everything."""
+        for process in self._marked():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        self.process.wait()
+
+    def _marked(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter(["name"]):
+            with contextlib.suppress(psutil.Error, OSError):
                 if process.environ().get(MARK) == self._mark and process.status() != psutil.STATUS_ZOMBIE:
-                    names += [process.name()] if process.pid != self.process.pid else []
-            except (psutil.Error, OSError):
-                continue
-        return names
+                    found.append(process)
+        return found
 
     def left(self, within_s: float = 20.0) -> list[str]:
         """Names of the processes that remain after a while."""

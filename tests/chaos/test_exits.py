@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from actors.collect import CollectConfig, collect
 from data.dataset import Dataset
 from tests.chaos.processes import Command, wait_for
+from tests.conftest import REPOSITORY
 from tests.search.test_sweep import SMALL
 from tests.trainers.helpers import record_grid
 
@@ -49,7 +50,22 @@ class Broken(GridVectorEnv):
 register(config.name, partial(make_spec, config), partial(Broken, config))
 '''
 FEW = ("evaluation.num_train_levels=4", "evaluation.num_validation_levels=4", "evaluation.num_envs=4")
+Start = Callable[..., Command]
 ENDS = {"Ctrl-C": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 130), "SIGKILL": (signal.SIGKILL, -9)}
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts commands; a test that failed leaves nothing of them behind."""
+    commands: list[Command] = []
+
+    def start(*words: object, cwd: Path = REPOSITORY) -> Command:
+        commands.append(Command(*words, cwd=cwd))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        command.kill()
 
 
 def begun(out: Path) -> Callable[[], bool]:
@@ -58,9 +74,9 @@ def begun(out: Path) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_an_interrupted_collection_leaves_no_process_and_goes_on(end: str, tmp_path: Path) -> None:
+def test_an_interrupted_collection_leaves_no_process_and_goes_on(start: Start, end: str, tmp_path: Path) -> None:
     out, (number, code) = tmp_path / "data", ENDS[end]
-    command = Command(*COLLECT, "--out", out)
+    command = start(*COLLECT, "--out", out)
     wait_for(begun(out), command)
     assert any("EnvActor" in name for name in command.alive()), "the processes are not found"
     command.process.send_signal(number)
@@ -68,16 +84,16 @@ def test_an_interrupted_collection_leaves_no_process_and_goes_on(end: str, tmp_p
     assert ended == code, said[-2000:]
     assert command.left() == []
     assert code < 0 or "Run the same command again" in said
-    going_on = Command(*COLLECT, "--out", out)
+    going_on = start(*COLLECT, "--out", out)
     assert going_on.end()[0] == 0
     assert going_on.left() == []
     undisturbed = collect(dataclasses.replace(CONFIG, num_actors=0), tmp_path / "undisturbed")
     assert Dataset.open(out).fingerprint == undisturbed.fingerprint
 
 
-def test_the_second_ctrl_c_does_not_wait_for_the_clean_up(tmp_path: Path) -> None:
+def test_the_second_ctrl_c_does_not_wait_for_the_clean_up(start: Start, tmp_path: Path) -> None:
     out = tmp_path / "data"
-    command = Command(*COLLECT, "--out", out)
+    command = start(*COLLECT, "--out", out)
     wait_for(begun(out), command)
     command.process.send_signal(signal.SIGINT)
     time.sleep(0.05)
@@ -89,10 +105,10 @@ def test_the_second_ctrl_c_does_not_wait_for_the_clean_up(tmp_path: Path) -> Non
     assert command.left(within_s=5.0) == []
 
 
-def test_an_error_in_an_actor_leaves_no_process_and_no_dataset(tmp_path: Path) -> None:
+def test_an_error_in_an_actor_leaves_no_process_and_no_dataset(start: Start, tmp_path: Path) -> None:
     (tmp_path / "broken_grid.py").write_text(NAN_ENV)
     words = ("collect", "grid-expert", "env=broken/grid", "source=random", "options={}", "num_actors=2")
-    command = Command(*words, "--plugin", "broken_grid", "--out", tmp_path / "data", cwd=tmp_path)
+    command = start(*words, "--plugin", "broken_grid", "--out", tmp_path / "data", cwd=tmp_path)
     code, said = command.end()
     assert code == 1
     assert "gengap: 'broken/grid' gave the reward nan on level 7 at step 1 of the episode" in said
@@ -101,11 +117,11 @@ def test_an_error_in_an_actor_leaves_no_process_and_no_dataset(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("end", ["Ctrl-C", "SIGTERM", "SIGKILL"])
-def test_interrupted_training_with_two_workers_leaves_no_process(end: str, tmp_path: Path) -> None:
+def test_interrupted_training_with_two_workers_leaves_no_process(start: Start, end: str, tmp_path: Path) -> None:
     record_grid(tmp_path / "grid")
     number, code = ENDS[end]
     words = ("train", "grid-bc", "train.learner_steps=100000", "train.evaluate_every=50", "train.num_workers=2", *FEW)
-    command = Command(*words, "tracking.wandb=offline", "--data", tmp_path / "grid", "--out", tmp_path / "run")
+    command = start(*words, "tracking.wandb=offline", "--data", tmp_path / "grid", "--out", tmp_path / "run")
     wait_for((tmp_path / "run" / "checkpoints" / "last").exists, command)
     assert any("RayTrainWorker" in name for name in command.alive()), "the processes are not found"
     command.process.send_signal(number)
@@ -114,10 +130,10 @@ def test_interrupted_training_with_two_workers_leaves_no_process(end: str, tmp_p
     assert command.left() == []
 
 
-def test_a_study_stopped_at_once_leaves_no_process_and_goes_on(tmp_path: Path) -> None:
+def test_a_study_stopped_at_once_leaves_no_process_and_goes_on(start: Start, tmp_path: Path) -> None:
     out = tmp_path / "study"
     words = ("sweep", "grid-diversity", *SMALL, "scheduler=none", "--out", out)
-    command = Command(*words)
+    command = start(*words)
     wait_for(lambda: any(out.glob("trials/*/result.json")), command)
     command.process.send_signal(signal.SIGINT)
     time.sleep(0.1)
@@ -125,7 +141,7 @@ def test_a_study_stopped_at_once_leaves_no_process_and_goes_on(tmp_path: Path) -
     assert command.end()[0] == 130
     assert command.left(within_s=5.0) == []
     finished = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/result.json")}
-    going_on = Command(*words)
+    going_on = start(*words)
     code, said = going_on.end(timeout_s=250)
     assert code == 0, said[-2000:]
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
