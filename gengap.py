@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -144,8 +145,7 @@ def _execute(args: argparse.Namespace) -> int:
     from envs.errors import RunError, UsageError
     from envs.plugins import load_entry_points, load_plugins
 
-    # SIGTERM unwinds like Ctrl-C, so that local clusters and half-written files are cleaned up.
-    signal.signal(signal.SIGTERM, _interrupt)
+    _catch_signals(_interrupt)
     try:
         load_plugins(args.plugin)
         load_entry_points()
@@ -161,8 +161,27 @@ def _execute(args: argparse.Namespace) -> int:
     return int(result.get("exit_code", 0)) if isinstance(result, dict) else 0
 
 
+def _catch_signals(handler: Callable[..., NoReturn]) -> None:
+    signal.signal(signal.SIGTERM, handler)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a job in the background of a shell ignores it
+        signal.signal(signal.SIGINT, handler)
+
+
 def _interrupt(*_: object) -> NoReturn:
+    """SIGTERM unwinds like Ctrl-C, so that local clusters and half-written files are cleaned up."""
+    _catch_signals(_stop_at_once)
     raise KeyboardInterrupt
+
+
+def _stop_at_once(*_: object) -> NoReturn:
+    """The second signal does not wait for the clean-up: what is committed is kept, every process ends now."""
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+    os.write(2, b"gengap: Stopped at once. Run the same command again to go on from what was saved.\n")
+    os._exit(130)
 
 
 def _function(command: Command, verb: str, noun: str) -> Callable[..., Any]:

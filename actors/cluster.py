@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 from actors.placement import read_cluster
 from envs.console import say
-from envs.errors import RunError
+from envs.errors import RunError, UsageError
 from envs.plugins import runtime_env
 
 QUIET = {
@@ -43,7 +45,7 @@ def ray_session(address: str | None = None, num_cpus: int | None = None) -> Iter
         num_cpus: Logical CPUs of a local cluster; None takes the machine's.
 
     Raises:
-        RunError: If the cluster at `address` cannot be reached.
+        RunError: If the cluster at `address` cannot be reached, or a local one does not start.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -54,17 +56,26 @@ def ray_session(address: str | None = None, num_cpus: int | None = None) -> Iter
         return
     address = address or os.environ.get("RAY_ADDRESS")
     with _loopback() if address is None else contextlib.nullcontext():
-        try:
-            _start(ray, address, num_cpus)
-        except ConnectionError as error:
-            raise RunError(
-                f"No Ray cluster answers at {address!r} ({error}). Start one with `ray start --head`."
-            ) from None
+        _begin(ray, address, num_cpus)
         say(f"Ray: {read_cluster(ray).describe()}")
         try:
             yield ray
         finally:
             ray.shutdown()
+
+
+def _begin(ray: Any, address: str | None, num_cpus: int | None) -> None:
+    try:
+        with _own_sigterm():
+            _start(ray, address, num_cpus)
+    except ConnectionError as error:
+        raise RunError(f"No Ray cluster answers at {address!r} ({error}). Start one with `ray start --head`.") from None
+    except (RunError, UsageError):
+        raise
+    except Exception as error:  # Ray raises bare exceptions when its processes do not come up in time
+        ray.shutdown()
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RunError(f"Ray could not be started ({reason}). Is the machine overloaded? Try again later.") from error
 
 
 @contextlib.contextmanager
@@ -83,6 +94,19 @@ def _loopback() -> Iterator[None]:
         os.environ.pop(LOOPBACK)
         if before is not None:
             os.environ[LOOPBACK] = before
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray's handler of SIGTERM would end the process with another exit code and without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _start(ray: Any, address: str | None, num_cpus: int | None) -> None:

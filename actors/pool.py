@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
+from actors.chunks import Chunk, after_failure, is_late, split
 from actors.env_actor import ActorInfo, EnvActor, Item, PlayTask, RecordTask, Reply, Task
 from actors.placement import ClusterRole, Waiting, actor_options, bundle_of, bundle_words, read_cluster, start_timeout
 from actors.render import Rendering, RenderTask
@@ -25,15 +26,6 @@ _POLL_S = 0.5
 
 
 @dataclass(eq=False)
-class _Chunk:
-    """Jobs given to one actor together."""
-
-    home: int  # place that gets it by preference: it had the same levels last time
-    remaining: dict[Job, None]  # in order
-    failures: int = 0
-
-
-@dataclass(eq=False)
 class _Place:
     """One actor's place in the pool."""
 
@@ -42,7 +34,8 @@ class _Place:
     starting: Any = None  # reference to its first sign of life
     info: ActorInfo | None = None
     stream: Any = None  # generator of replies to the chunk in work
-    chunk: _Chunk | None = None
+    chunk: Chunk | None = None
+    started_s: float = 0.0  # when it got its chunk
     waiting_since_s: float = field(default_factory=time.monotonic)
 
 
@@ -86,6 +79,8 @@ class ActorPool:
         self._actor_class = ray.remote(max_restarts=0, **actor_options(self._bundle))(EnvActor)
         self._places = [_Place() for _ in range(count)]
         self._failed_starts = 0
+        self._missing: set[Job] = set()  # jobs of the call without a result
+        self._longest_s: float | None = None  # of a chunk that was finished in the call
         self.num_replaced = 0
         """Actors that died or hung and were replaced."""
         for place in self._places:
@@ -137,14 +132,17 @@ class ActorPool:
         if len(set(jobs)) != len(jobs):
             raise UsageError("A job (level, episode) is listed twice; each may be played once.")
         reference = ray.put(task)
-        chunks = deque(self._split(jobs, task.num_envs))
+        chunks = deque(split(jobs, len(self._places), task.num_envs))
+        self._missing, self._longest_s = set(jobs), None
         try:
-            while chunks or any(place.chunk for place in self._places):
+            # An actor that still has jobs when nothing is missing plays what another one was quicker with.
+            while self._missing or any(place.chunk and not place.chunk.remaining for place in self._places):
                 self._assign(reference, chunks)
                 for place in self._wait():
                     yield from self._receive(place, chunks)
                 self._replace_hanging(chunks)
                 self._say_what_is_missing()
+                self._copy_late(chunks)
         finally:
             self._abandon()
 
@@ -155,31 +153,13 @@ class ActorPool:
                 ray.kill(place.handle)
                 place.handle = None
 
-    def _split(self, jobs: Sequence[Job], num_envs: int) -> Iterator[_Chunk]:
-        """Rounds of equal chunks, each round half of what is left, so that actors are seldom idle at the end.
-
-        The last round takes all that is left: a chunk costs its longest episode in every slot, so one that does not
-        fill the slots is wasteful. Neighboring jobs stay together: they may share a level, and what an actor knows
-        about it.
-        """
-        actors, start = len(self._places), 0
-        while start < len(jobs):
-            left = len(jobs) - start
-            size = -(-left // (2 * actors))
-            if actors == 1 or size < num_envs:
-                size = -(-left // actors)
-            for number in range(actors):
-                if chunk := jobs[start : start + size]:
-                    yield _Chunk(number, dict.fromkeys(chunk))
-                start += size
-
     def _start(self, place: _Place) -> None:
         place.incarnation += 1
         place.handle = self._actor_class.remote(place.incarnation)
         place.starting, place.info = place.handle.info.remote(), None
         place.waiting_since_s = time.monotonic()
 
-    def _assign(self, task: Any, chunks: deque[_Chunk]) -> None:
+    def _assign(self, task: Any, chunks: deque[Chunk]) -> None:
         for number, place in enumerate(self._places):
             if chunks and place.info is not None and place.chunk is None:
                 place.chunk = next((chunk for chunk in chunks if chunk.home == number), chunks[0])
@@ -188,7 +168,7 @@ class ActorPool:
                     num_returns="streaming", _generator_backpressure_num_objects=_BACKPRESSURE
                 )
                 place.stream = method.remote(task, list(place.chunk.remaining))
-                place.waiting_since_s = time.monotonic()
+                place.started_s = place.waiting_since_s = time.monotonic()
 
     def _wait(self) -> list[_Place]:
         """The places that have something to say, at most `_POLL_S` later."""
@@ -200,7 +180,7 @@ class ActorPool:
             ready, _ = ray.wait(list(by_reference), num_returns=len(by_reference), timeout=0)
         return [by_reference[reference] for reference in ready]
 
-    def _receive(self, place: _Place, chunks: deque[_Chunk]) -> Iterator[Item]:
+    def _receive(self, place: _Place, chunks: deque[Chunk]) -> Iterator[Item]:
         place.waiting_since_s = time.monotonic()
         try:
             if place.stream is None:
@@ -221,14 +201,17 @@ class ActorPool:
         chunk.failures = 0  # it makes progress
         for item in reply.items:
             del chunk.remaining[item.job]
-            yield item
+            if item.job in self._missing:
+                self._missing.remove(item.job)
+                yield item
 
-    def _finish(self, place: _Place, chunks: deque[_Chunk]) -> None:
+    def _finish(self, place: _Place, chunks: deque[Chunk]) -> None:
         chunk, place.chunk, place.stream = place.chunk, None, None
         if chunk is not None and chunk.remaining:
             raise RunError(f"An actor ended without playing {list(chunk.remaining)[:3]}; this is an error in gengap.")
+        self._longest_s = max(self._longest_s or 0.0, time.monotonic() - place.started_s)
 
-    def _replace(self, place: _Place, chunks: deque[_Chunk], error: Exception | str) -> None:
+    def _replace(self, place: _Place, chunks: deque[Chunk], error: Exception | str) -> None:
         """Fill the place with a new actor and put back what it had not delivered."""
         self.num_replaced += 1
         self._failed_starts += place.info is None
@@ -240,15 +223,16 @@ class ActorPool:
         chunk, place.chunk, place.stream = place.chunk, None, None
         if chunk is not None and chunk.remaining:
             chunk.failures += 1
-            if chunk.failures > self._max_failures:
+            if chunk.failures > self._max_failures and len(chunk.remaining) == 1:
+                level, episode = next(iter(chunk.remaining))
                 raise RunError(
-                    f"{chunk.failures} actors were lost while playing the same {len(chunk.remaining)} episodes, the "
-                    f"first of them {next(iter(chunk.remaining))} (level, episode): {_first_line(error)}"
+                    f"{chunk.failures} actors were lost while playing level {level}, episode {episode}: "
+                    f"{_first_line(error)}. Leave out this level, or mend what plays it."
                 )
-            chunks.appendleft(chunk)
+            chunks.extendleft(reversed(after_failure(chunk)))
         self._start(place)
 
-    def _replace_hanging(self, chunks: deque[_Chunk]) -> None:
+    def _replace_hanging(self, chunks: deque[Chunk]) -> None:
         now_s = time.monotonic()
         for place in self._places:
             silent_s = now_s - place.waiting_since_s
@@ -265,8 +249,20 @@ class ActorPool:
         if missing:
             self._waiting.tick(f"{missing} of {len(self._places)} {self._role}s", self._bundle)
 
+    def _copy_late(self, chunks: deque[Chunk]) -> None:
+        """Give what a slow actor still has to an idle one as well: results depend on their jobs alone."""
+        if chunks or not any(place.info is not None and place.chunk is None for place in self._places):
+            return
+        now_s = time.monotonic()
+        for number, place in enumerate(self._places):
+            if place.chunk is not None and is_late(place.chunk, place.started_s, self._longest_s, now_s):
+                place.chunk.copied = True
+                say(f"Env actor {number} is slow; its last {len(place.chunk.remaining)} jobs are played twice")
+                chunks.append(Chunk(number, dict(place.chunk.remaining), copied=True))
+                return
+
     def _abandon(self) -> None:
-        """An interrupted run leaves actors busy; new ones are cheaper than waiting for them."""
+        """An interrupted run and a slow actor are left busy; new actors are cheaper than waiting for them."""
         for place in self._places:
             if place.chunk is not None and place.handle is not None:
                 ray.kill(place.handle)

@@ -5,11 +5,16 @@ Run a benchmark from the repository root, for example ``python -m benchmarks.dat
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from actors.cluster import QUIET
+from envs.plugins import runtime_env
 
 
 def machine() -> dict[str, Any]:
@@ -24,6 +29,21 @@ def machine() -> dict[str, Any]:
     if hasattr(os, "getloadavg"):
         values["load_1min"] = round(os.getloadavg()[0], 1)
     return values
+
+
+@contextlib.contextmanager
+def bare_ray(**settings: Any) -> Iterator[None]:
+    """Ray without its dashboard, which only Tune needs and which is half of the work of starting."""
+    import ray
+
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    common = {"log_to_driver": False, "logging_level": "ERROR", "namespace": "gengap", "runtime_env": runtime_env()}
+    ray.init(**settings, **common, **({} if "address" in settings else {"include_dashboard": False}))
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def report(name: str, value: float, unit: str, bar: float, holds: bool, **extra: Any) -> None:

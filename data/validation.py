@@ -100,6 +100,8 @@ def _column(episode: Episode, name: str, spec: ColumnSpec, column: Column, rows:
     if values.dtype != np.dtype(spec.dtype) or values.shape[1:] != spec.shape:
         found, wanted = f"{values.dtype}{list(values.shape[1:])}", f"{spec.dtype}{list(spec.shape)}"
         raise _refused(episode, f"has rows of {name!r} that are {found}; this environment has {wanted}")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise _refused(episode, f"has a number in {name!r} that is not finite")
     if not isinstance(column, Ragged):
         return values
     offsets = np.asarray(column.offsets, dtype=np.int64)

@@ -1,12 +1,15 @@
-"""A Gymnasium space for rows of varying length, such as text."""
+"""Gymnasium spaces of observation columns; one for rows of varying length, such as text."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
+
+from envs.spec import ColumnSpec
 
 
 class RaggedSpace(spaces.Space[npt.NDArray[Any]]):
@@ -48,3 +51,17 @@ class RaggedSpace(spaces.Space[npt.NDArray[Any]]):
 
     def __repr__(self) -> str:
         return f"RaggedSpace({self.dtype}, {self.item_shape})"
+
+
+def observation_space(columns: Mapping[str, ColumnSpec]) -> spaces.Dict:
+    """The Gymnasium space of one row of these columns; integer columns span their dtype."""
+    return spaces.Dict({name: _column_space(column) for name, column in columns.items()})
+
+
+def _column_space(column: ColumnSpec) -> spaces.Space[Any]:
+    dtype = np.dtype(column.dtype)
+    if column.ragged:
+        return RaggedSpace(dtype, column.shape)
+    if np.issubdtype(dtype, np.integer):
+        return spaces.Box(np.iinfo(dtype).min, np.iinfo(dtype).max, column.shape, dtype.type)
+    return spaces.Box(-np.inf, np.inf, column.shape, dtype.type)

@@ -15,8 +15,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envs.errors import UsageError
-from envs.spaces import RaggedSpace
-from envs.spec import ColumnSpec, EnvSpec
+from envs.finite import check_finite, float_columns
+from envs.spaces import observation_space
+from envs.spec import EnvSpec
 
 Mask = npt.NDArray[np.bool_]
 Actions = npt.NDArray[np.int32]
@@ -63,6 +64,7 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
         self._active: Mask = np.zeros(num_envs, dtype=np.bool_)
         self._steps = np.zeros(num_envs, dtype=np.int64)  # [B] steps of the running episode
         self._levels = np.full(num_envs, -1, dtype=np.int64)  # [B] -1: never started
+        self._float_columns = float_columns(task)
 
     @abstractmethod
     def _start(self, slots: npt.NDArray[np.intp], in_place: bool) -> None:
@@ -111,6 +113,7 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
 
         Raises:
             UsageError: For an unknown option, a wrong shape or a level that does not exist.
+            RunError: If the environment shows a number that is not finite.
             ClosedEnvironmentError: After `close`.
         """
         if self.closed:
@@ -122,7 +125,7 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
         self._steps[slots] = 0
         self._active = self._active | mask
         self._start(slots, in_place)
-        return self._observe(), {"active": self._active.copy(), "levels": self._levels.copy()}
+        return self._look(mask), {"active": self._active.copy(), "levels": self._levels.copy()}
 
     def set_copy(self, copy: bool) -> bool:
         """Say whether returned arrays must outlive the next call; the default is that they do.
@@ -150,6 +153,7 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
 
         Raises:
             UsageError: For actions of a wrong shape, outside the action space, or that are no integers.
+            RunError: If the environment gives a reward or shows a number that is not finite, with its level and step.
             ResetNeeded: Before the first `reset`.
             ClosedEnvironmentError: After `close`.
         """
@@ -161,14 +165,25 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
         self._steps += active
         rewards, terminated, truncated, metrics = self._advance(self._check_actions(actions), active)
         if not active.all():
-            rewards, terminated, truncated = rewards * active, terminated & active, truncated & active
+            rewards = np.where(active, rewards, np.float32(0))
+            terminated, truncated = terminated & active, truncated & active
+        self._check_finite("the reward", rewards, active)
         ended = terminated | truncated
         self._active = active & ~ended
         known = ended if self.task.final_observation_known else np.zeros_like(ended)
         infos: dict[str, Any] = {"active": self._active.copy(), "final_observation_known": known}
         if metrics is not None:
             infos["episode_metrics"] = {name: np.where(ended, values, np.nan) for name, values in metrics.items()}
-        return self._observe(), rewards, terminated, truncated, infos
+        return self._look(active), rewards, terminated, truncated, infos
+
+    def _look(self, slots: Mask) -> Observations:
+        observations = self._observe()
+        for name in self._float_columns:
+            self._check_finite(f"the observation {name!r} with", observations[name], slots)
+        return observations
+
+    def _check_finite(self, what: str, rows: Rows, slots: Mask) -> None:
+        check_finite(self.task, what, rows, slots, self._levels, self._steps)
 
     def _check_actions(self, actions: npt.ArrayLike) -> Actions:
         checked = actions if isinstance(actions, np.ndarray) else _as_array(actions)
@@ -231,20 +246,6 @@ def _as_array(actions: npt.ArrayLike) -> npt.NDArray[Any]:
 
 def _closed(task: EnvSpec) -> ClosedEnvironmentError:
     return ClosedEnvironmentError(f"{task.name!r} was closed and cannot be used again; make a new one with make_vec.")
-
-
-def observation_space(columns: Mapping[str, ColumnSpec]) -> spaces.Dict:
-    """The Gymnasium space of one row of these columns; integer columns span their dtype."""
-    return spaces.Dict({name: _column_space(column) for name, column in columns.items()})
-
-
-def _column_space(column: ColumnSpec) -> spaces.Space[Any]:
-    dtype = np.dtype(column.dtype)
-    if column.ragged:
-        return RaggedSpace(dtype, column.shape)
-    if np.issubdtype(dtype, np.integer):
-        return spaces.Box(np.iinfo(dtype).min, np.iinfo(dtype).max, column.shape, dtype.type)
-    return spaces.Box(-np.inf, np.inf, column.shape, dtype.type)
 
 
 class LevelEnv(gymnasium.Env[dict[str, npt.NDArray[Any]], np.int32]):

@@ -35,8 +35,8 @@ class WandbLogger:
     """One W&B run under an explicit id, so a resumed process continues it.
 
     The x-axis is our own count, ``learner_step`` or `step_name`; W&B's ``step=`` is never passed, because it silently
-    drops rows whose step goes backwards. What cannot be sent stays in W&B's local log for ``wandb sync``; the JSON
-    lines have it anyway.
+    drops rows whose step goes backwards. Rows of steps that a resumed run has online already are not sent again. What
+    cannot be sent stays in W&B's local log for ``wandb sync``; the JSON lines have it anyway.
     A run that cannot be opened online is written offline under the id ``<run_id>-offline`` (to send it later:
     ``wandb sync --id <run_id> <folder>``).
 
@@ -131,8 +131,11 @@ class WandbLogger:
 
     def _pump(self, run: Any) -> None:
         wandb = importlib.import_module("wandb")
+        # A resumed run replays what came after its checkpoint; W&B would show those rows twice.
+        there = float(run.summary.get(self._step_name, -1)) if run.resumed else -1.0
         while (row := self._queue.get()) is not None:
-            run.log({name: to_wandb(value, wandb) for name, value in row.items()})
+            if row[self._step_name] > there:
+                run.log({name: to_wandb(value, wandb) for name, value in row.items()})
 
     def _open(self, mode: Mode) -> Any:
         resolved = resolve_mode(mode)

@@ -46,6 +46,7 @@ from trainers.torch_policy import TorchPolicy
 
 LAST, BEST, AVERAGED = "last", "best", "averaged"
 POINTER = "pointer.json"
+METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,8 @@ def save_checkpoint(
     optimizer = learner.optimizer_state()
     if learner.context.is_first:
         with disk_errors(target):
+            if (run_dir / METRICS).exists():  # rows before a checkpoint are not written again after it
+                sync_file(run_dir / METRICS)
             _save(target, learner, optimizer, progress, config, spec)
     return target
 
@@ -242,7 +245,7 @@ def _write_texts(folder: Path, description: dict[str, Any], progress: Progress, 
     for name, value in parts.items():
         (folder / name).write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
     for file in folder.iterdir():
-        _sync(file)
+        sync_file(file)
 
 
 def _averaged(checkpoint: Path) -> Path:
@@ -272,7 +275,8 @@ def _resolved(link: Path) -> Path | None:
     return link.resolve() if (link / "state.json").exists() else None
 
 
-def _sync(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Make what was written to a file durable, by whomever."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -13,11 +13,11 @@ from uuid import uuid4
 import torch
 from safetensors.torch import load_file
 
-from data.files import disk_errors
+from data.files import disk_errors, sync_directory
 from envs.errors import RunError
 from envs.spec import EnvSpec
 from trainers.actor_critic import PPOLearner
-from trainers.checkpoint import policy_id
+from trainers.checkpoint import METRICS, policy_id, sync_file
 from trainers.checkpoint_files import new_checkpoint, save_state, save_tensors
 from trainers.ppo import Moments
 
@@ -40,12 +40,16 @@ def save_learner(run_dir: Path, learner: PPOLearner, spec: EnvSpec, config: Any,
     folder = run_dir / "checkpoints"
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        if (run_dir / METRICS).exists():  # rows before a checkpoint are not written again after it
+            sync_file(run_dir / METRICS)
         target = folder / f"update-{learner.updates:06d}"
         with new_checkpoint(target) as temporary:
             _write(temporary, learner, spec, config, progress)
+        sync_directory(folder)
         link = folder / f".{LAST}-{uuid4().hex[:8]}"
         link.symlink_to(target.name)
         os.replace(link, folder / LAST)
+        sync_directory(folder)  # before what it replaces is deleted
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink() and entry.name != target.name:
             shutil.rmtree(entry, ignore_errors=True)
@@ -102,5 +106,4 @@ def _write(folder: Path, learner: PPOLearner, spec: EnvSpec, config: Any, progre
     for name, value in parts.items():
         (folder / name).write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
     for file in folder.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+        sync_file(file)

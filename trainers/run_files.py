@@ -21,7 +21,7 @@ from data.files import atomic_write_json, make_directory
 from envs.errors import RunError, UsageError
 from metrics.loggers import ConsoleLogger, JsonLinesLogger, Logger, MultiLogger, TensorBoardLogger
 from metrics.wandb_logger import WandbLogger
-from trainers.checkpoint import latest_checkpoint, read_progress
+from trainers.checkpoint import METRICS, latest_checkpoint, read_progress
 from trainers.config import ExperimentConfig
 from trainers.reporter import LocalReporter
 from trainers.version import code_version
@@ -38,7 +38,7 @@ HOW_NOT_WHAT = (
     "tracking.",
 )
 """Fields that a resumed run may change: they do not change what is learned."""
-CONFIG, RUN, METRICS, RESULT = "config.json", "run.json", "metrics.jsonl", "result.json"
+CONFIG, RUN, RESULT = "config.json", "run.json", "result.json"
 
 
 def prepare_run(config: ExperimentConfig, run_dir: Path, *, resume: bool) -> Path | None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actors.chunks import split
 from actors.collect import CollectConfig, collect
 from actors.env_actor import PlayTask, RecordTask, new_task_key
 from actors.evaluate import evaluate, evaluate_inline, evaluate_on_pool
@@ -77,11 +78,9 @@ def test_a_policy_that_knows_one_environment_is_not_sent_to_others(pool: ActorPo
     ("num_jobs", "num_envs", "sizes"),
     [(160, 80, [80, 80]), (140, 48, [70, 70]), (3, 80, [2, 1]), (1, 80, [1]), (400, 48, [100, 100, 50, 50, 50, 50])],
 )
-def test_a_chunk_fills_the_slots_and_both_actors_end_together(
-    pool: ActorPool, num_jobs: int, num_envs: int, sizes: list[int]
-) -> None:
+def test_a_chunk_fills_the_slots_and_both_actors_end_together(num_jobs: int, num_envs: int, sizes: list[int]) -> None:
     jobs = [(level, 0) for level in range(num_jobs)]
-    chunks = list(pool._split(jobs, num_envs))
+    chunks = list(split(jobs, 2, num_envs))
     assert [len(chunk.remaining) for chunk in chunks] == sizes
     assert [job for chunk in chunks for job in chunk.remaining] == jobs
 
@@ -158,7 +157,7 @@ def test_jobs_that_keep_killing_their_actors_end_the_run_with_their_name(ray_clu
 
     with (
         ActorPool(2, max_failures=1) as pool,
-        pytest.raises(RunError, match="actors were lost while playing the same"),
+        pytest.raises(RunError, match=r"\d actors were lost while playing level 13, episode [01]: "),
     ):
         list(pool.play_results(results_task(Deadly(make_spec(GRID))), JOBS))
 

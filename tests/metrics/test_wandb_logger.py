@@ -107,6 +107,14 @@ def test_a_run_resumed_in_the_same_process_goes_on_under_its_id(stub: WandbStub,
     assert [row["_step"] for row in stub.history["trial-1"]] == list(range(60))
 
 
+def test_rows_that_a_resumed_run_replays_are_not_there_twice(stub: WandbStub, tmp_path: Path) -> None:
+    for start in (0, 17):
+        tracker = make(tmp_path, mode="online")
+        write_rows(tracker, 30, start)
+        tracker.close()
+    assert [row["learner_step"] for row in stub.history["trial-1"]] == [20 * index for index in range(47)]
+
+
 def test_steps_that_go_backwards_are_kept(tmp_path: Path) -> None:
     tracker = make(tmp_path, mode="offline")
     for step in (1, 2, 3, 10, 4, 5, 11):

@@ -71,7 +71,7 @@ class WandbStub:
             "logLineCount": 0,
             "historyTail": json.dumps([json.dumps(row) for row in rows[-1:]]),
             "eventsTail": "[]",
-            "summaryMetrics": "{}",
+            "summaryMetrics": json.dumps(rows[-1] if rows else {}),
             "tags": [],
             "notes": None,
             "wandbConfig": '{"t": 1}',  # without it the run counts as never started
