@@ -191,7 +191,7 @@ def test_more_actors_than_cpus_are_not_waited_for(ray_cluster: Any) -> None:
 def test_no_actor_starting_is_an_error_not_a_wait(ray_cluster: Any) -> None:
     with ActorPool(4) as blocker:
         blocker.wait_until_started()
-        with ActorPool(1, start_timeout_s=2) as starved, pytest.raises(RunError, match="No actor started"):
+        with ActorPool(1, start_timeout_s=2) as starved, pytest.raises(RunError, match="No env actor started"):
             list(starved.play_results(results_task(), JOBS[:4]))
 
 
