@@ -69,6 +69,8 @@ class PlayTask:
     """Slots per actor."""
     mode: ActionMode = "sampled"
     temperature: float = 1.0
+    epsilon: float = 0.0
+    """Of greedy actions."""
     policy: Policy | None = None
     """Plays in place of the source's policy."""
 
@@ -128,7 +130,15 @@ class Player:
         if isinstance(self._task, RecordTask):
             return self._source.play_jobs(self._env, jobs, self._task.seed)
         task = self._task
-        return play(self._env, self._policy, jobs, seed=task.seed, mode=task.mode, temperature=task.temperature)
+        return play(
+            self._env,
+            self._policy,
+            jobs,
+            seed=task.seed,
+            mode=task.mode,
+            temperature=task.temperature,
+            epsilon=task.epsilon,
+        )
 
     def close(self) -> None:
         """Free the environment."""

@@ -109,7 +109,8 @@ def _evaluate_here(
             if env not in made:
                 made[env] = stack.enter_context(contextlib.closing(make_vec(env, options.get("num_envs", 64))))
             seed, temperature = options.get("seed", 0), options.get("temperature", 1.0)
-            return play(made[env], policies[env], jobs, seed=seed, mode=mode, temperature=temperature)
+            epsilon = protocol.epsilon
+            return play(made[env], policies[env], jobs, seed=seed, mode=mode, temperature=temperature, epsilon=epsilon)
 
         return _evaluate(play_all, next(iter(policies.values())).policy_id, protocol, options)
 
@@ -141,6 +142,7 @@ def evaluate_on_pool(
             num_envs=options.get("num_envs", 64),
             mode=mode,
             temperature=options.get("temperature", 1.0),
+            epsilon=protocol.epsilon,
             policy=given,
         )
         return pool.play_results(task, jobs)
@@ -158,23 +160,24 @@ def _evaluate(
     for split in splits:  # before anything is played
         check_permit(split.role, options.get("permit"), name)
         specs[split.env].check_levels(split.levels)
+    jobs = {(split.role, mode): split.jobs(mode, protocol.epsilon) for split in splits for mode in protocol.modes}
     wanted = {
-        (env, mode): list(dict.fromkeys(job for split in splits if split.env == env for job in split.jobs(mode)))
+        (env, mode): list(dict.fromkeys(job for split in splits if split.env == env for job in jobs[split.role, mode]))
         for env in specs
         for mode in protocol.modes
     }
     total, done = sum(map(len, wanted.values())), 0
     progress = options.get("progress")
     results: dict[tuple[str, ActionMode, Job], EpisodeResult] = {}
-    for (env, mode), jobs in wanted.items():
-        for result in play_all(env, mode, jobs):
+    for (env, mode), needed in wanted.items():
+        for result in play_all(env, mode, needed):
             results[env, mode, (result.level, result.episode)] = result
             done += 1
             if progress is not None:
                 progress(done, total)
     tables = [
         EvaluationTable.from_results(
-            [results[split.env, mode, job] for job in split.jobs(mode)],
+            [results[split.env, mode, job] for job in jobs[split.role, mode]],
             spec=specs[split.env],
             protocol=protocol,
             role=split.role,

@@ -70,6 +70,7 @@ class ActorPool:
         self._actor_class = ray.remote(num_cpus=1, max_restarts=0)(EnvActor)
         self._places = [_Place() for _ in range(min(num_actors, max(cpus, 1)))]
         self._failed_starts = 0
+        self._closed = False
         self.num_replaced = 0
         """Actors that died or hung and were replaced."""
         for place in self._places:
@@ -124,6 +125,8 @@ class ActorPool:
         chunks = deque(self._split(jobs, task.num_envs))
         try:
             while chunks or any(place.chunk for place in self._places):
+                if self._closed:
+                    raise RunError("The pool was closed while it was playing.")
                 self._assign(reference, chunks)
                 for place in self._wait():
                     yield from self._receive(place, chunks)
@@ -132,7 +135,8 @@ class ActorPool:
             self._abandon()
 
     def close(self) -> None:
-        """End the actors."""
+        """End the actors; an episode that another thread waits for ends in a `RunError` there."""
+        self._closed = True
         for place in self._places:
             if place.handle is not None:
                 ray.kill(place.handle)
@@ -157,6 +161,8 @@ class ActorPool:
                 start += size
 
     def _start(self, place: _Place) -> None:
+        if self._closed:
+            return
         place.incarnation += 1
         place.handle = self._actor_class.remote(place.incarnation)
         place.starting, place.info = place.handle.info.remote(), None

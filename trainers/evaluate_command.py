@@ -16,11 +16,11 @@ from envs.overrides import apply_overrides, config_from_json, parse_overrides
 from envs.registry import find_shift, make_spec
 from envs.spec import LevelSet
 from metrics.ledger import Ledger, Permit
-from metrics.protocol import ACTION_MODES, Role
+from metrics.protocol import Role
 from metrics.protocols import is_shift, training_levels
 from metrics.table import EvaluationTable, summarize
 from trainers.config import EvaluationConfig, ExperimentConfig
-from trainers.evaluation import protocol_of
+from trainers.evaluation import NUM_TRAIN_LEVELS, protocol_of
 from trainers.online_config import OnlineConfig
 from trainers.run_files import CONFIG, read_json
 from trainers.sealed_rows import write_keeping_test
@@ -82,7 +82,7 @@ def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or run.directory / "evaluation"
     if args.protocol:
         out = args.out or out / args.protocol
-    episodes = sum(len(protocol.split(role).jobs(mode)) for role in roles for mode in protocol.modes)
+    episodes = sum(len(protocol.split(role).jobs(mode, protocol.epsilon)) for role in roles for mode in protocol.modes)
     with (
         ray_session(args.address),
         ActorPool(run.evaluation.num_actors) as pool,
@@ -113,11 +113,11 @@ def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
 def _open(args: argparse.Namespace) -> _Run:
     words = {**({"protocol": args.protocol} if args.protocol else {}), **parse_overrides(args.overrides)}
     if args.run == "random" or args.run in EXPERTS:
-        return _open_source(args.run, args.env, apply_overrides(EvaluationConfig(modes=ACTION_MODES), words))
+        return _open_source(args.run, args.env, apply_overrides(EvaluationConfig(), words))
     run = _open_run(Path(args.run))
     if args.env not in (None, run.env):
         raise UsageError(f"--env is {args.env}, but {args.run} plays {run.env!r}; leave --env out.")
-    evaluation = dataclasses.replace(run.evaluation, modes=ACTION_MODES)
+    evaluation = dataclasses.replace(run.evaluation, modes=None)
     return dataclasses.replace(run, evaluation=apply_overrides(evaluation, words))
 
 
@@ -158,7 +158,7 @@ def _open_source(name: str, env: str | None, evaluation: EvaluationConfig) -> _R
         config={"source": name, "env": env, "protocol": evaluation.protocol},
         env=env,
         seed=0,
-        train_levels=training_levels(evaluation.protocol, env, evaluation.num_train_levels),
+        train_levels=training_levels(evaluation.protocol, env, evaluation.num_train_levels or NUM_TRAIN_LEVELS),
         dataset_fingerprint="none",
         evaluation=evaluation,
     )

@@ -15,7 +15,7 @@ from trainers.config import ExperimentConfig, TrainConfig
 from trainers.distributed import WorkerContext
 from trainers.evaluation import check_playable
 from trainers.feed import Feed, build_for_data
-from trainers.loop import Evaluate, TrainResult
+from trainers.loop import Evaluate, TrainResult, uses_evaluators
 from trainers.loop import train as run_loop
 from trainers.reporter import MultiReporter, Reporter
 from trainers.run_files import RESULT, open_reporter, prepare_run
@@ -83,13 +83,25 @@ def run_inline(
     resume_from = prepare_run(config, run_dir, resume=resume)
     local = open_reporter(config, run_dir, resume_from=resume_from, data=data.report, group=group, console=console)
     both = MultiReporter([local] if reporter is None else [local, reporter])
-    with contextlib.closing(both), torch_threads(config.train.threads_per_worker):
+    with evaluator_cluster(config), contextlib.closing(both), torch_threads(config.train.threads_per_worker):
         result = run_loop(
             config, both, run_dir=run_dir, context=context, resume_from=resume_from, evaluate=evaluate, data=data
         )
     result = dataclasses.replace(result, wandb_url=local.url)
     atomic_write_json(run_dir / RESULT, result.to_json())
     return result
+
+
+@contextlib.contextmanager
+def evaluator_cluster(config: ExperimentConfig) -> Iterator[None]:
+    """A local Ray for the evaluators, where there are some and none is running yet."""
+    if not uses_evaluators(config):
+        yield
+        return
+    from actors.cluster import ray_session
+
+    with ray_session():
+        yield
 
 
 def open_and_check(config: ExperimentConfig) -> TrainingData:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -15,27 +15,30 @@ from actors.policy import Policy
 from data.prefetch import Prefetcher
 from envs.errors import RunError
 from trainers.batches import TensorBatch
+from trainers.beside import Beside, Evaluators, Judges
 from trainers.checkpoint import (
     Progress,
     averaged_checkpoint,
+    averaged_path,
     checkpoint_path,
+    load_policy,
     policy_id,
     restore,
     save_checkpoint,
+    save_progress,
 )
 from trainers.clock import Clock
 from trainers.config import ExperimentConfig
 from trainers.distributed import WorkerContext
-from trainers.evaluation import evaluation_for
+from trainers.evaluation import NO_PROTOCOL, evaluation_for, named_averaged
+from trainers.evaluation import SCORE as SCORE
 from trainers.feed import Feed, build_for_data
 from trainers.learner import Learner, LossMeter
 from trainers.reporter import Reporter
+from trainers.result import TrainResult as TrainResult
 from trainers.sequence_policy import build_policy
 from trainers.torch_policy import TorchPolicy
 from trainers.training_data import TrainingData, open_training_data
-
-SCORE = "eval/validation/normalized_return"
-"""What the best checkpoint is best in."""
 
 Evaluate = Callable[[Policy, int], dict[str, float]]
 """(policy, learner step) -> flat metrics. All workers call it at the same steps and must get the same answer."""
@@ -43,38 +46,6 @@ Evaluate = Callable[[Policy, int], dict[str, float]]
 
 class DivergedError(RunError):
     """The loss is no longer a finite number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What a finished run leaves."""
-
-    learner_step: int
-    transitions_seen: int
-    metrics: dict[str, float]
-    """The last evaluation."""
-    best_step: int
-    best_score: float | None
-    """Validation return of the best checkpoint; None if validation was never played."""
-    last: Path
-    best: Path
-    data: dict[str, Any]
-    """The realised mixture."""
-    wall_s: float
-    wandb_url: str = ""
-    """Address of the run's page, if it is online."""
-    averaged: Path | None = None
-    """The checkpoint of averaged weights, if they were averaged."""
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object with paths as texts."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> TrainResult:
-        """The inverse of `to_json`."""
-        names = [name for name in ("last", "best", "averaged") if value.get(name) is not None]
-        return cls(**{**value, **{name: Path(value[name]) for name in names}})
 
 
 def train(
@@ -86,6 +57,7 @@ def train(
     resume_from: Path | None = None,
     evaluate: Evaluate | None = None,
     data: TrainingData | None = None,
+    judges: Judges | None = None,
 ) -> TrainResult:
     """Learn a policy from recorded data; evaluate and save it along the way.
 
@@ -95,8 +67,10 @@ def train(
         run_dir: ``checkpoints/`` is written in it.
         context: This worker among all of them; None for the only one.
         resume_from: Checkpoint to go on from, with exactly the batch that came next.
-        evaluate: None plays the protocol's train and validation levels in this process.
+        evaluate: None plays the protocol's train and validation levels in this process, unless the config has
+            evaluators.
         data: Opened training data; None opens what the config names.
+        judges: In place of the config's evaluators; closed at the end.
 
     Raises:
         UsageError: For a config that does not fit the data or the environment.
@@ -106,10 +80,27 @@ def train(
     started = time.monotonic()
     context = context or WorkerContext()
     data = data or open_training_data(config)
+    beside = evaluate is None and uses_evaluators(config)
     evaluate = evaluate or evaluation_for(config, data.spec, data.levels, context)
     run = _Run(config, reporter, run_dir, context, data, evaluate)
-    run.begin(resume_from)
+    if beside and context.is_first and judges is None:
+        judges = Evaluators(config, data.spec, data.levels)
+    if beside:
+        batch_size, averaged = config.train.batch_size, run.averaged is not None
+        run.beside = Beside(judges, context, reporter, run_dir, batch_size, averaged=averaged)
+    with contextlib.closing(run):
+        _learn(run, reporter, resume_from)
+    return run.result(time.monotonic() - started)
 
+
+def uses_evaluators(config: ExperimentConfig) -> bool:
+    """Whether checkpoints are judged beside training."""
+    return config.evaluation.num_evaluators > 0 and config.evaluation.protocol != NO_PROTOCOL
+
+
+def _learn(run: _Run, reporter: Reporter, resume_from: Path | None) -> None:
+    config = run.config
+    run.begin(resume_from)
     first, last = run.learner.learner_step + 1, config.train.learner_steps
     with Prefetcher(run.fetch, start_step=first, stop_step=last + 1) as batches:
         for learner_step in range(first, last + 1):
@@ -127,8 +118,9 @@ def train(
             if evaluating or run.is_due(config.train.checkpoint_every):
                 run.save()
             if evaluating:
-                reporter.report(learner_step, run.progress.evaluation, checkpoint_path(run_dir, learner_step))
-    return run.result(time.monotonic() - started)
+                run.report()
+            run.settle(together=evaluating)
+    run.finish()
 
 
 class _Run:
@@ -152,6 +144,7 @@ class _Run:
         average = self.learner.average
         self.averaged = None if average is None else self._policy(average.policy.eval())
         self.meter, self.clock, self.progress = LossMeter(context), Clock(), Progress()
+        self.beside: Beside | None = None
 
     @property
     def transitions_seen(self) -> int:
@@ -171,6 +164,11 @@ class _Run:
         if self.progress.evaluation:
             # The process may have died between saving and reporting.
             self.reporter.report(self.progress.evaluated_step, self.progress.evaluation, resume_from)
+        for step in self.progress.pending:
+            if self.beside is not None:
+                self.beside.hand_over(step)
+            else:
+                self._catch_up(step)
 
     def fetch(self, learner_step: int) -> TensorBatch:
         return self.feed.batch(learner_step)
@@ -190,7 +188,12 @@ class _Run:
         return {f"train/loss/{name}": value for name, value in losses.items()} | rates
 
     def evaluate_policy(self) -> dict[str, float]:
+        """Play and wait; where evaluators judge beside training, only mark the step for them."""
         algorithm, step = self.learner.algorithm, self.learner.learner_step
+        if self.beside is not None:
+            if self.context.is_first:
+                self.progress = self.progress.handed_over(step)
+            return {}
         started = time.perf_counter()
         with self.clock.pause():
             self.policy.policy_id = policy_id(self.policy.network)
@@ -210,6 +213,43 @@ class _Run:
             with self.clock.pause():
                 save_checkpoint(self.run_dir, self.learner, self.progress, self.config, self.data.spec)
 
+    def report(self) -> None:
+        """Tell what was found of this step's checkpoint, or hand it to the evaluators."""
+        step = self.learner.learner_step
+        if self.beside is not None:
+            self.beside.hand_over(step)
+        else:
+            self.reporter.report(step, self.progress.evaluation, checkpoint_path(self.run_dir, step))
+
+    def settle(self, *, together: bool) -> None:
+        """Take in what evaluators have found meanwhile."""
+        if self.beside is not None:
+            self.progress = self.beside.settle(self.progress, together=together)
+
+    def finish(self) -> None:
+        """Wait for the evaluators."""
+        if self.beside is not None:
+            self.progress = self.beside.finish(self.progress)
+
+    def close(self) -> None:
+        """End the evaluators."""
+        if self.beside is not None:
+            self.beside.close()
+
+    def _catch_up(self, step: int) -> None:
+        """Judge a checkpoint that evaluators of an earlier process had not judged; now there are none."""
+        paths = [checkpoint_path(self.run_dir, step)]
+        if self.averaged is not None:
+            paths.append(averaged_path(paths[0]))
+        found = [self._evaluate(load_policy(path, self.context.device), step) for path in paths]
+        metrics = {**found[0], **(named_averaged(found[1]) if len(found) > 1 else {})}
+        if self.context.is_first:
+            self.reporter.log(step, {"transitions_seen": step * self.config.train.batch_size, **metrics})
+        self.progress = self.progress.judged(step, metrics, metrics.get(SCORE))
+        if self.context.is_first:
+            save_progress(self.run_dir, self.progress)
+        self.reporter.report(step, metrics, paths[0])
+
     def result(self, wall_s: float) -> TrainResult:
         progress = self.progress
         return TrainResult(
@@ -227,8 +267,3 @@ class _Run:
 
     def _policy(self, network: nn.Module) -> TorchPolicy:
         return build_policy(network, self.data.spec, "", self.context.device, self.config.train.precision)
-
-
-def named_averaged(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics of the policy of averaged weights: ``eval/<split>/averaged_<statistic>``."""
-    return {f"{Path(name).parent}/averaged_{Path(name).name}": value for name, value in metrics.items()}

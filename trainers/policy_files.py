@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from envs.spec import EnvSpec
 from trainers.algorithms import Algorithm, build_algorithm
 from trainers.averaging import WeightAverage
-from trainers.config import AlgorithmConfig, ExperimentConfig, NetworkConfig
+from trainers.config import AlgorithmConfig, ExperimentConfig, NetworkConfig, Precision
 from trainers.networks import build_policy_network
 from trainers.sequence_policy import build_policy
 from trainers.torch_policy import TorchPolicy
@@ -42,6 +42,7 @@ def describe_policy(policy: nn.Module, algorithm: Algorithm, config: ExperimentC
         "env": spec.to_json(),
         "network": dataclasses.asdict(config.network),
         "algorithm": dataclasses.asdict(config.algorithm),
+        "precision": config.train.precision,
     }
     own = algorithm.policy()
     prefixes = [f"{name}." for name, module in algorithm.named_modules() if module is own]
@@ -54,7 +55,8 @@ def read_policy(checkpoint: Path, device: torch.device | str) -> TorchPolicy:
     spec = EnvSpec.from_json(description["env"])
     tensors = load_file(checkpoint / PARAMETERS)
     network = _network(spec, description, tensors)
-    return build_policy(network.eval(), spec, description["policy_id"], device)
+    precision: Precision = description.get("precision", "auto")
+    return build_policy(network.eval(), spec, description["policy_id"], device, precision)
 
 
 def _network(spec: EnvSpec, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:

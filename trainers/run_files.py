@@ -26,7 +26,14 @@ from trainers.config import ExperimentConfig
 from trainers.reporter import LocalReporter
 from trainers.version import code_version
 
-HOW_NOT_WHAT = ("train.num_workers", "train.threads_per_worker", "train.use_gpu", "tracking.")
+HOW_NOT_WHAT = (
+    "train.num_workers",
+    "train.threads_per_worker",
+    "train.use_gpu",
+    "tracking.",
+    "evaluation.num_evaluators",
+    "evaluation.num_actors",
+)
 """Fields that a resumed run may change: they do not change what is learned."""
 CONFIG, RUN, METRICS, RESULT = "config.json", "run.json", "metrics.jsonl", "result.json"
 
