@@ -13,12 +13,14 @@ from actors.evaluate import evaluate_on_pool
 from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.registry import make_spec
+from envs.spec import LevelSet
 from metrics.ledger import Ledger, Permit
 from metrics.protocol import EvaluationProtocol, Role
 from metrics.table import EvaluationTable
 from search.config import SweepConfig
 from search.phases import StudyPolicy
 from search.selection import Selection, select_configurations
+from search.space import collected_levels, data_specs
 from search.study import EVALUATIONS_FILE, LEDGER_FILE, RANDOM_POLICY, SELECTION_FILE
 from trainers.evaluation import protocol_of
 
@@ -88,7 +90,14 @@ class Judge:
         table.write(self._path(policy, roles))
 
     def _protocol(self, policy: StudyPolicy) -> EvaluationProtocol:
-        return protocol_of(self._config.judge, self._spec, policy.levels)
+        experiment = self._config.experiment
+        return protocol_of(
+            self._config.judge,
+            self._spec,
+            policy.levels,
+            algorithm=experiment.algorithm.name,
+            distinct_from=study_levels(self._config),  # one test for all policies, so that levels pair up
+        )
 
     def _path(self, policy: StudyPolicy, roles: Sequence[Role]) -> Path:
         return self._dir / EVALUATIONS_FOLDER / f"{policy.name}.{'-'.join(role.value for role in roles)}.parquet"
@@ -97,6 +106,12 @@ class Judge:
         """Of the configuration without the seed."""
         text = json.dumps([dataclasses.asdict(self._config), dict(policy.columns)], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def study_levels(config: SweepConfig) -> LevelSet:
+    """Every level that any trial of a study may learn from."""
+    levels = (level for spec in data_specs(config) for level in collected_levels(config, spec))
+    return LevelSet.of(config.experiment.env, sorted(set(levels)))
 
 
 def select(config: SweepConfig, study_dir: Path, table: EvaluationTable) -> Selection:

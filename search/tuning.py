@@ -17,8 +17,8 @@ from search.config import SweepConfig
 from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler
 from search.space import DIVERGED, TrialSpec, experiment_of, has_diverged, param_space, trial_path, trial_specs
 from trainers.checkpoint import latest_checkpoint, read_progress
-from trainers.launch import run
-from trainers.loop import DivergedError
+from trainers.launch import needed_cpus, run
+from trainers.loop import DivergedError, uses_evaluators
 from trainers.reporter import TuneReporter
 
 RESULT = "result.json"
@@ -100,7 +100,7 @@ def concurrent_trials(config: SweepConfig, resources: Mapping[str, float]) -> in
     Tune sees only what a trial's own process holds, not its worker group, so it cannot count this itself.
     """
     train = config.experiment.train
-    fitting = int(resources.get("CPU", 1) // (train.num_workers * train.threads_per_worker))
+    fitting = int(resources.get("CPU", 1) // needed_cpus(config.experiment))
     if train.use_gpu:
         fitting = min(fitting, int(resources.get("GPU", 0) // train.num_workers))
     return max(1, min(fitting, config.max_concurrent_trials or fitting))
@@ -115,9 +115,16 @@ def trial_resources(config: SweepConfig) -> dict[str, float]:
     return {**held, "GPU": 1.0} if train.use_gpu else held
 
 
+def trial_bundles(config: SweepConfig) -> list[dict[str, float]]:
+    """What is reserved together for a trial: its own process, and one CPU for each evaluator that it starts."""
+    experiment = config.experiment
+    beside = experiment.evaluation.num_evaluators if uses_evaluators(experiment) else 0
+    return [trial_resources(config), *([{"CPU": 1.0}] * (beside if experiment.train.num_workers == 1 else 0))]
+
+
 def _trainable(config: SweepConfig, study_dir: Path) -> Any:
     trainable = tune.with_parameters(run_trial, config=config, study_dir=study_dir.resolve())
-    return tune.with_resources(trainable, trial_resources(config))
+    return tune.with_resources(trainable, tune.PlacementGroupFactory(trial_bundles(config)))
 
 
 def _trial_name(trial: Any) -> str:

@@ -149,14 +149,21 @@ def preflight(config: ExperimentConfig, cluster_resources: Mapping[str, float]) 
         UsageError: Saying what is needed, what there is, and which field to change.
     """
     workers, settings = config.train.num_workers, config.train
-    needed = {"CPU": float(workers * settings.threads_per_worker)}
+    needed = {"CPU": float(needed_cpus(config))}
     if settings.use_gpu:
         needed["GPU"] = float(workers)
     for name, amount in needed.items():
         available = cluster_resources.get(name, 0.0)
         if amount > available:
             field = "train.use_gpu=false" if name == "GPU" else f"train.num_workers to at most {int(available)}"
+            beside = f" and {config.evaluation.num_evaluators} evaluators" if uses_evaluators(config) else ""
             raise UsageError(
-                f"{workers} workers need {amount:g} {name}s, but the cluster has {available:g}. Set {field}, or join a "
-                "larger cluster with --address."
+                f"{workers} workers{beside} need {amount:g} {name}s, but the cluster has {available:g}. Set {field}, "
+                "or join a larger cluster with --address."
             )
+
+
+def needed_cpus(config: ExperimentConfig) -> int:
+    """CPUs of all workers and evaluators of an experiment together."""
+    beside = config.evaluation.num_evaluators if uses_evaluators(config) else 0
+    return config.train.num_workers * config.train.threads_per_worker + beside

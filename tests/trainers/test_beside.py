@@ -18,7 +18,7 @@ from trainers.beside import Evaluators, Verdict
 from trainers.checkpoint import checkpoint_path, load_policy, read_progress
 from trainers.config import EvaluationConfig, ExperimentConfig
 from trainers.evaluation import SCORE
-from trainers.launch import run_inline
+from trainers.launch import run, run_inline
 from trainers.loop import train
 from trainers.reporter import NullReporter
 from trainers.training_data import open_training_data
@@ -195,3 +195,16 @@ def test_a_killed_evaluator_loses_nothing(ray_cluster: Any, grid_data: Path, tmp
         expected.best_score,
         expected.metrics,
     )
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_evaluators_stand_beside_several_workers(ray_cluster: Any, grid_data: Path, tmp_path: Path) -> None:
+    reports: dict[int, list[int]] = {}
+    for number in (0, 1):
+        recorder = Recorder()
+        recorder.report = lambda step, metrics, checkpoint, number=number: reports.setdefault(number, []).append(step)  # type: ignore[method-assign]
+        run(beside(grid_data, number, num_workers=2), tmp_path / str(number), reporter=recorder)
+    assert reports[0] == reports[1] == [10, 20, 30, 40]
+    before, after = histories(tmp_path / "0", tmp_path / "1")
+    assert before == after
