@@ -180,7 +180,7 @@ class _Player:
         mask = np.zeros(len(self._levels), dtype=np.bool_)
         for slot, (level, episode) in zip(slots, self._jobs, strict=False):
             self._levels[slot], self._episodes[slot] = level, episode
-            self._rngs[slot] = rng_for(self._seed, self._env.task.name, level, episode)
+            self._rngs[slot] = rng_for(self._seed, self._env.task.drawn_as or self._env.task.name, level, episode)
             mask[slot] = True
         return mask
 

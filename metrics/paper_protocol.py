@@ -80,13 +80,7 @@ def paper(
     Raises:
         UsageError: If a number is below 1.
     """
-    start = max(train_levels) + 1
-    validated = _count("num_validation", num_validation, NUM_VALIDATION_LEVELS)
-    validation = LevelSet.range(spec.name, start, start + validated)
-    validation = evenly_spaced(validation, num_episodes if num_validation is None else None)
-    tested = min(_count("num_test", num_test, num_episodes), spec.level_universe)
-    rng = rng_for("paper test levels", spec.name)
-    test = LevelSet.of(spec.name, np.sort(rng.choice(spec.level_universe, size=tested, replace=False, shuffle=False)))
+    validation, test = _held_out(spec, max(train_levels) + 1, num_validation, num_test, num_episodes)
     train = evenly_spaced(train_levels, _count("num_train", num_train, num_episodes))
     repeat = partial(_episodes, num_episodes, episodes_per_level)
     splits = (
@@ -97,20 +91,34 @@ def paper(
     for split in splits:
         spec.check_levels(split.levels)
     acting = PUBLISHED_ACTING.get(algorithm)
-    epsilon = acting.epsilon if acting and modes is None else 0.0
     return EvaluationProtocol(
         name,
         splits,
         modes or ((acting.mode,) if acting else ("sampled", "greedy")),
         "paper" if "paper" in spec.return_bounds else None,
         overlap_allowed=True,
-        epsilon=epsilon,
+        epsilon=acting.epsilon if acting and modes is None else 0.0,
         weights=("last",),
     )
 
 
 paper_periodic = partial(paper, num_episodes=NUM_PERIODIC_EPISODES, name="paper-periodic")
 """The same with 10 episodes on each split, as the published code plays while it trains."""
+
+
+def _held_out(
+    spec: EnvSpec, start: int, num_validation: int | None, num_test: int | None, num_episodes: int
+) -> tuple[LevelSet, LevelSet]:
+    """Validation levels from `start` on, and test levels from everywhere."""
+    validation = LevelSet.range(
+        spec.name, start, start + _count("num_validation", num_validation, NUM_VALIDATION_LEVELS)
+    )
+    tested = min(_count("num_test", num_test, num_episodes), spec.level_universe)
+    drawn = rng_for("paper test levels", spec.name).choice(
+        spec.level_universe, size=tested, replace=False, shuffle=False
+    )
+    played = evenly_spaced(validation, num_episodes if num_validation is None else None)
+    return played, LevelSet.of(spec.name, np.sort(drawn))
 
 
 def _count(name: str, given: int | None, published: int) -> int:
