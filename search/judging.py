@@ -23,6 +23,7 @@ from search.selection import Selection, select_configurations
 from search.space import collected_levels, data_specs
 from search.study import EVALUATIONS_FILE, LEDGER_FILE, RANDOM_POLICY, SELECTION_FILE
 from trainers.evaluation import protocol_of
+from trainers.policy_files import network_id
 
 EVALUATIONS_FOLDER = "evaluations"
 
@@ -61,7 +62,13 @@ class Judge:
             return
         ledger = Ledger(self._dir / LEDGER_FILE)
         key = (policy.name, self._fingerprint(policy), dataset_fingerprint)
-        permit = ledger.find(*key) or ledger.issue(*key, rule=selection.rule, reason=reason)
+        permit = ledger.find(*key) or ledger.issue(
+            *key,
+            rule=selection.rule,
+            reason=reason,
+            protocol=self._config.judge.protocol,
+            network="" if policy.checkpoint is None else network_id(policy.checkpoint),
+        )
         say(f"Test: {policy.name} ({reason}; permit {permit.permit_id})")
         self._play(policy, (Role.TEST,), permit)
 

@@ -44,7 +44,7 @@ def protocol_of(
         train_levels: Levels of the realised mixture.
         algorithm: What learned the policy; the published protocol plays each in its own way.
         training: Whether a policy is judged while it learns; protocols play less then.
-        distinct_from: Training levels that test levels may not look like; those of the policy if None.
+        distinct_from: Training levels that test levels may not look like, for whoever plays the test.
 
     Raises:
         UsageError: For an unknown protocol, or training levels that it does not allow.
@@ -58,7 +58,7 @@ def protocol_of(
         name,
         spec,
         train_levels,
-        distinct_from=None if training else distinct_from or train_levels,
+        distinct_from=distinct_from,
         algorithm=algorithm,
         num_train=settings.num_train_levels or (None if published else NUM_TRAIN_LEVELS),
         num_validation=settings.num_validation_levels,

@@ -35,6 +35,14 @@ def policy_id(network: nn.Module) -> str:
     return f"policy-{digest.hexdigest()}"
 
 
+def network_id(checkpoint: Path) -> str:
+    """What a checkpoint says that its parameters are called; empty where it does not say."""
+    try:
+        return str(json.loads((checkpoint / DESCRIPTION).read_text()).get("policy_id", ""))
+    except (OSError, ValueError):
+        return ""
+
+
 def describe_policy(policy: nn.Module, algorithm: Algorithm, config: ExperimentConfig, spec: EnvSpec) -> dict[str, Any]:
     """What `read_policy` needs beside the parameters, as JSON; ``prefix`` where the policy is a part by itself."""
     description = {
