@@ -63,7 +63,8 @@ def mixed_with_uniform(log_probs: npt.NDArray[np.float32], epsilon: float) -> np
     weights = epsilon * possible / possible.sum(axis=1, keepdims=True)
     weights[np.arange(len(greedy)), greedy] += 1 - epsilon
     with np.errstate(divide="ignore"):
-        return np.log(weights).astype(np.float32)
+        mixed: npt.NDArray[np.float32] = np.log(weights).astype(np.float32)
+    return mixed
 
 
 def choose_greedy(log_probs: npt.NDArray[np.float32]) -> Choice:

@@ -97,14 +97,14 @@ def _edges(frames: Floats, levels: npt.NDArray[np.int64], strength: int) -> Floa
     share = (0.25, 0.5, 0.8)[strength - 1]
     grey = frames @ _GREY
     slope = np.abs(np.diff(grey, axis=1, append=grey[:, -1:])) + np.abs(np.diff(grey, axis=2, append=grey[:, :, -1:]))
-    return (1 - share) * frames + share * np.minimum(2 * slope, 255.0)[..., None]
+    return np.asarray((1 - share) * frames + share * np.minimum(2 * slope, 255.0)[..., None])
 
 
 def _fog(frames: Floats, levels: npt.NDArray[np.int64], strength: int) -> Floats:
     """Fades everything toward a light grey, the top more than the bottom."""
     share = (0.3, 0.5, 0.7)[strength - 1]
     depth = np.linspace(1.0, 0.6, frames.shape[1], dtype=np.float32)[:, None, None] * share
-    return frames * (1 - depth) + 225 * depth
+    return np.asarray(frames * (1 - depth) + 225 * depth)
 
 
 CHANGES: dict[str, Change] = {

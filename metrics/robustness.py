@@ -114,7 +114,7 @@ def robustness_curve(
         Entries ``{"family", "strength", "env", "role", "mode", "num_levels", "note", "normalized_return": interval,
         "loss": interval or None}``; a shift plays other levels, so nothing pairs up there and `loss` is None.
     """
-    options = {"confidence": confidence, "num_resamples": num_resamples}
+    options: dict[str, Any] = {"confidence": confidence, "num_resamples": num_resamples}
     entries = []
     frame = table.frame
     keys = ["role", "mode", "family", "strength"]

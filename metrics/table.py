@@ -238,7 +238,7 @@ def summarize(table: EvaluationTable, *, confidence: float = 0.95, num_resamples
         confidence: Coverage of the intervals.
         num_resamples: Bootstrap resamples.
     """
-    options = {"num_resamples": num_resamples, "confidence": confidence}
+    options: dict[str, Any] = {"num_resamples": num_resamples, "confidence": confidence}
     flat: dict[str, float] = {}
     for mode in table.modes:
         prefix = "" if mode == table.modes[0] else f"{mode}_"

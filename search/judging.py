@@ -18,9 +18,10 @@ from metrics.ledger import Ledger, Permit
 from metrics.protocol import EvaluationProtocol, Role
 from metrics.table import EvaluationTable
 from search.config import SweepConfig
-from search.phases import StudyPolicy
-from search.selection import Selection, select_configurations
-from search.space import collected_levels, data_specs
+from search.crafted import crafted_scores
+from search.phases import StudyPolicy, trial_policy
+from search.selection import Selection, find_rule, needs_crafted, select_configurations
+from search.space import collected_levels, data_specs, has_diverged, trial_specs
 from search.study import EVALUATIONS_FILE, LEDGER_FILE, RANDOM_POLICY, SELECTION_FILE
 from trainers.evaluation import protocol_of
 from trainers.policy_files import network_id
@@ -121,9 +122,18 @@ def study_levels(config: SweepConfig) -> LevelSet:
     return LevelSet.of(config.experiment.env, sorted(set(levels)))
 
 
+def crafted_of(config: SweepConfig, study_dir: Path) -> dict[str, float]:
+    """Every trial's score on crafted shifts; see `search.crafted`."""
+    trained = [spec for spec in trial_specs(config) if not has_diverged(study_dir, spec)]
+    return crafted_scores(
+        config, study_dir, {spec.trial_id: (spec, trial_policy(config, study_dir, spec)) for spec in trained}
+    )
+
+
 def select(config: SweepConfig, study_dir: Path, table: EvaluationTable) -> Selection:
     """Apply the study's rule at every level count (and mixture) and write down what it chose."""
-    selection = select_configurations(table, config.selection_rule)
+    crafted = crafted_of(config, study_dir) if needs_crafted(find_rule(config.selection_rule)) else None
+    selection = select_configurations(table, config.selection_rule, crafted=crafted)
     atomic_write_json(study_dir / SELECTION_FILE, selection.to_json())
     for choice in (*selection.choices, *selection.mixture_choices):
         say(f"Selected {choice.where}: {choice.config_id} ({choice.reason})")

@@ -1,4 +1,4 @@
-"""`gengap evaluate RUN`: trained policies, or a scripted one, on the levels of each split, or under changed conditions."""
+"""`gengap evaluate RUN`: trained policies, or a scripted one, on each split, or under changed conditions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `gengap evaluate` judges: a run, one of its checkpoints, or a source; and what the levels and the ledger need."""
+"""What `gengap evaluate` judges: a run, one of its checkpoints, or a source; and what is known about it."""
 
 from __future__ import annotations
 
