@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from actors.policy import Policy
 from actors.render import Rendering
-from actors.rollout import Job, play
+from actors.rollout import Job, num_slots, play
 from actors.sources import SourceSpec, build_source, load_policy
 from data.episode import Episode, EpisodeResult, Ragged
 from envs.plugins import load_in_worker
@@ -119,11 +119,13 @@ class Player:
 
     def __init__(self, task: PlayTask | RecordTask) -> None:
         self._task = task
-        self._env: LevelVectorEnv = make_vec(task.source.env, task.num_envs)
+        slots = task.num_envs
         if isinstance(task, RecordTask):
             self._source = build_source(task.source)
         else:
             self._policy = task.policy or load_policy(task.source)
+            slots = num_slots(self._policy, slots)
+        self._env: LevelVectorEnv = make_vec(task.source.env, slots)
 
     def play(self, jobs: Sequence[Job]) -> Iterator[Item]:
         """Yields every job's episode as it ends."""

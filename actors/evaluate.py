@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from actors.env_actor import PlayTask, new_task_key
 from actors.policy import Policy
-from actors.rollout import Job, is_privileged, play
+from actors.rollout import Job, is_privileged, num_slots, play
 from actors.sources import SourceSpec, load_policy
 from data.episode import EpisodeResult
 from envs.errors import UsageError
@@ -36,7 +36,7 @@ class EvaluationOptions(TypedDict, total=False):
     permit: Permit | None
     """Needed for the test; issued for the name that stands in the table."""
     num_envs: int
-    """Slots per process, default 64."""
+    """Slots per process, default 64; a policy may be played in fewer, which changes no episode."""
     temperature: float
     """Divides the log-probabilities of sampled actions, default 1."""
     policy_name: str | None
@@ -107,7 +107,8 @@ def _evaluate_here(
 
         def play_all(env: str, mode: ActionMode, jobs: Sequence[Job]) -> Iterable[EpisodeResult]:
             if env not in made:
-                made[env] = stack.enter_context(contextlib.closing(make_vec(env, options.get("num_envs", 64))))
+                slots = num_slots(policies[env], options.get("num_envs", 64))
+                made[env] = stack.enter_context(contextlib.closing(make_vec(env, slots)))
             seed, temperature = options.get("seed", 0), options.get("temperature", 1.0)
             epsilon = protocol.epsilon
             return play(made[env], policies[env], jobs, seed=seed, mode=mode, temperature=temperature, epsilon=epsilon)

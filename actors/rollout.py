@@ -259,6 +259,12 @@ class _Player:
         )
 
 
+def num_slots(policy: Policy, asked: int) -> int:
+    """How many slots a policy is played in: those asked for, or fewer where it says that more gain nothing."""
+    limit: int | None = getattr(policy, "max_slots", None)
+    return asked if limit is None else min(asked, limit)
+
+
 def is_privileged(policy: Policy) -> bool:
     """Whether a policy is told the level it plays."""
     return bool(getattr(policy, "privileged", False))
