@@ -169,8 +169,16 @@ def open_sides(text: str) -> list[Side]:
     table = EvaluationTable.read(_table_in(path) if path.is_dir() else path)
     if what:
         return [_policy_side(table, what, str(path))]
-    policies = tuple(name for name in table.policies if name not in (RANDOM_POLICY, EXPERT_POLICY))
+    policies = tuple(name for name in _counting(table).policies if name not in (RANDOM_POLICY, EXPERT_POLICY))
     return [Side(label=str(path), table=table, policies=policies or tuple(table.policies))]
+
+
+def _counting(table: EvaluationTable) -> EvaluationTable:
+    """Of a run that was judged by its best and its last weights, the best ones: both together are no two runs."""
+    if "weights" not in table.frame.columns:
+        return table
+    best = table.frame["weights"].fillna("").astype(str).str.contains("best")
+    return EvaluationTable(table.frame[best], table.episode_metrics) if best.any() else table
 
 
 def _table_in(folder: Path) -> Path:
