@@ -188,7 +188,7 @@ class EvaluationConfig:
     """Divides the log-probabilities of sampled actions; below 1 makes them surer."""
     num_envs: int = 64
     num_actors: int = 2
-    """Evaluator actors of the final evaluation."""
+    """Evaluator actors of the final evaluation; 0 plays it in the calling process."""
     num_evaluators: int = 0
     """Ray actors that judge checkpoints beside training while the learner goes on, each with a CPU of its own; they
     change no value. 0: the learner stops and plays itself."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from actors.players import players
 from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.overrides import parse_overrides
@@ -94,24 +95,18 @@ def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _play(args: argparse.Namespace, judged: Judged, protocol: EvaluationProtocol, roles: list[Role]) -> EvaluationTable:
-    from actors.cluster import ray_session
-    from actors.evaluate import evaluate_on_pool
-    from actors.pool import ActorPool
-
     policies = judged.policies(protocol)
     episodes = sum(len(protocol.split(role).jobs(mode, protocol.epsilon)) for role in roles for mode in protocol.modes)
     tables = []
     with (
-        ray_session(args.address),
-        ActorPool(judged.evaluation.num_actors) as pool,
+        players(judged.evaluation.num_actors, args.address) as play,
         Progress(f"evaluate {judged.name}", episodes * len(policies), "episodes") as progress,
     ):
         for number, (name, (policy, weights)) in enumerate(policies.items()):
             permit: Permit | None = None
             if Role.TEST in roles:
                 permit = permit_for(judged, name, policy, protocol.name, args.test)
-            table = evaluate_on_pool(
-                pool,
+            table = play(
                 policy,
                 protocol,
                 roles=roles,

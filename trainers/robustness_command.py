@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from actors.players import players
 from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.errors import UsageError
@@ -57,21 +58,15 @@ def run_robustness(
 def _play(
     args: argparse.Namespace, judged: Judged, protocol: EvaluationProtocol, conditions: list[Condition]
 ) -> EvaluationTable:
-    from actors.cluster import ray_session
-    from actors.evaluate import evaluate_on_pool
-    from actors.pool import ActorPool
-
     name, (policy, _) = next(iter(judged.policies(protocol).items()))
     tables = []
     with (
-        ray_session(args.address),
-        ActorPool(judged.evaluation.num_actors) as pool,
+        players(judged.evaluation.num_actors, args.address) as play,
         Progress(f"robustness of {name}", len(conditions), "conditions") as progress,
     ):
         for number, condition in enumerate(conditions):
             progress.update(number, note=f"{condition.family} {condition.strength}")
-            table = evaluate_on_pool(
-                pool,
+            table = play(
                 policy,
                 protocol_for(condition, protocol),
                 roles=[condition.split.role],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ from trainers.launch import run_inline
 
 SPEC = make_spec("grid/default")
 PROTOCOL = strict(SPEC, LevelSet.range("grid/default", 0, 8), num_validation=4, num_test=4)
-SMALL = ["num_train_levels=4", "num_validation_levels=4", "num_test_levels=4", "num_envs=4", "num_actors=1"]
+SMALL = ["num_train_levels=4", "num_validation_levels=4", "num_test_levels=4", "num_envs=4", "num_actors=0"]
 
 
 def run(*words: str) -> int:
@@ -127,10 +126,7 @@ def test_conditions_cover_every_change_and_the_shifts_of_the_environment() -> No
     assert "training levels are of the kind" not in shifts[0].note
 
 
-@pytest.mark.ray
-def test_best_and_last_weights_are_judged_under_one_protocol(
-    ray_cluster: Any, trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_best_and_last_weights_are_judged_under_one_protocol(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("evaluate", str(trained), *SMALL, "--splits", "validation", "--json", "--test", "x") == 2
     assert "leaves it out" in capsys.readouterr().err
     assert run("evaluate", str(trained), *SMALL, "--test", "both weights", "--json") == 0
@@ -159,10 +155,7 @@ def test_best_and_last_weights_are_judged_under_one_protocol(
     assert list(printed["policies"]) == ["run/step-00000006"]
 
 
-@pytest.mark.ray
-def test_a_run_is_judged_although_its_data_is_gone(
-    ray_cluster: Any, trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_is_judged_although_its_data_is_gone(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = trained / "checkpoints" / "last" / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "data": {**config["data"], "datasets": ["gone"]}}))
@@ -172,9 +165,8 @@ def test_a_run_is_judged_although_its_data_is_gone(
     assert run("evaluate", last, *SMALL, "--levels", "train=0:6") == 0
 
 
-@pytest.mark.ray
 def test_a_robustness_curve_has_a_table_a_picture_and_no_test(
-    ray_cluster: Any, trained: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("evaluate", str(trained), *SMALL, "--robustness", "blur", "--test", "curious") == 2
     assert "plays no test levels" in capsys.readouterr().err
