@@ -117,7 +117,7 @@ def _play(args: argparse.Namespace, judged: Judged, protocol: EvaluationProtocol
                 extra=_columns(judged, weights),
                 policy_name=name,
                 train_seed=judged.seed,
-                progress=lambda done, total, before=number * episodes: progress.update(before + done),  # type: ignore[misc]
+                progress=lambda done, total, before=number * episodes: progress.update(before + done),
             )
             tables.append(table)
     return EvaluationTable.concat(tables)

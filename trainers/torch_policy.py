@@ -61,7 +61,7 @@ class TorchPolicy:
             return self._log_probs(inputs.observations)
         wanted = np.resize(rows, -(-len(rows) // PART_ROWS) * PART_ROWS)
         parts = [
-            self._log_probs({name: column[part] for name, column in inputs.observations.items()})  # type: ignore[call-overload]
+            self._log_probs({name: column[part] for name, column in inputs.observations.items()})
             for part in wanted.reshape(-1, PART_ROWS)
         ]
         found = np.concatenate(parts)[: len(rows)]
