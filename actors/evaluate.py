@@ -45,6 +45,9 @@ class EvaluationOptions(TypedDict, total=False):
     """Recorded in the table, default 0."""
     extra: Mapping[str, float | int | str] | None
     """Further constant columns."""
+    expected_lengths: Mapping[tuple[str, str, int, int], int] | None
+    """(environment, action mode, level, episode) -> steps, as far as they are known from an earlier policy: episodes
+    that are expected to be long begin first, so that few slots stand idle at the end. No result depends on it."""
     progress: Callable[[float, float], None] | None
     """Called with episodes played and episodes in all."""
 
@@ -170,7 +173,10 @@ def _evaluate(
     total, done = sum(map(len, wanted.values())), 0
     progress = options.get("progress")
     results: dict[tuple[str, ActionMode, Job], EpisodeResult] = {}
+    lengths = options.get("expected_lengths") or {}
     for (env, mode), needed in wanted.items():
+        if lengths:
+            needed.sort(key=lambda job, env=env, mode=mode: -lengths.get((env, mode, *job), 0))  # type: ignore[misc]
         for result in play_all(env, mode, needed):
             results[env, mode, (result.level, result.episode)] = result
             done += 1

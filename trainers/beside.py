@@ -71,6 +71,7 @@ class Evaluators:
 
         self._config = config
         self._protocol = training_protocol_of(config, spec, train_levels)
+        self._lengths: dict[tuple[str, str, int, int], int] = {}
         self._wanted: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Verdict | Exception] = queue.SimpleQueue()
         self.pool = ActorPool(config.evaluation.num_evaluators)
@@ -136,7 +137,10 @@ class Evaluators:
             num_envs=settings.num_envs,
             temperature=settings.temperature,
             train_seed=self._config.seed,
+            expected_lengths=self._lengths,
         )
+        keys = table.frame[["env", "mode", "level", "episode"]].itertuples(index=False, name=None)
+        self._lengths = dict(zip(keys, table.frame["length"].tolist(), strict=True))
         return summarize(table)
 
 

@@ -200,3 +200,28 @@ def test_greedy_actions_give_way_to_random_ones_as_often_as_epsilon_says() -> No
     actions = choose_sampled(mixed_with_uniform(log_probs, epsilon), uniforms).actions
     shares = np.bincount(actions, minlength=4) / len(actions)
     np.testing.assert_allclose(shares, [0.1, 0.8, 0.1, 0.0], atol=0.01)
+
+
+def test_episodes_that_are_expected_to_be_long_begin_first_and_no_row_depends_on_it() -> None:
+    plain = evaluate_inline(hash_policy("grid/default"), protocol(), num_envs=1)
+    lengths = {
+        (row.env, row.mode, row.level, row.episode): row.length for row in plain.frame.itertuples() if row.level != 3
+    }
+    ended: list[tuple[int, float]] = []
+
+    class Levels(HashPolicy):
+        """Notes the first frame of every episode."""
+
+        def act(self, inputs):  # type: ignore[no-untyped-def]
+            if inputs.starting[0] and inputs.running[0]:
+                ended.append((len(ended), float(np.asarray(inputs.observations["image"][0]).sum())))
+            return super().act(inputs)
+
+    spec = make_spec("grid/default")
+    sorted_table = evaluate_inline(Levels(spec.num_actions, None), protocol(), num_envs=1, expected_lengths=lengths)
+    assert sorted_table.frame.equals(plain.frame)
+    longest_first = [frame for _, frame in ended]
+    ended.clear()
+    evaluate_inline(Levels(spec.num_actions, None), protocol(), num_envs=1)
+    assert [frame for _, frame in ended] != longest_first
+    assert sorted(frame for _, frame in ended) == sorted(longest_first)
