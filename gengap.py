@@ -81,6 +81,7 @@ COMMANDS = {
     "sweep": Command("search.sweep_command", "", "search data diversity and hyperparameters, then report"),
     "status": Command("search.report_commands", "_status", "how far a study is"),
     "report": Command("search.report_commands", "_report", "write the page, the table and the pictures of a study"),
+    "rules": Command("search.rules_command", "", "what each selection rule would have chosen, and what that costs"),
     "compare": Command("search.report_commands", "_compare", "compare two runs level by level"),
     "watch": Command("actors.watch_command", "", "write an animation of a policy on one level"),
     "doctor": Command("search.doctor", "", "what this machine can do, and what is missing"),

@@ -48,6 +48,25 @@ def choose_sampled(
     return Choice(actions, logp.astype(np.float32), normalized)
 
 
+def mixed_with_uniform(log_probs: npt.NDArray[np.float32], epsilon: float) -> npt.NDArray[np.float32]:
+    """The most probable action with probability 1 - epsilon, else any possible one: as log-probabilities [B, A].
+
+    Args:
+        log_probs: [B, A].
+        epsilon: At least 0, below 1.
+
+    Raises:
+        ValueError: If a row is no distribution.
+    """
+    greedy = choose_greedy(log_probs).actions
+    possible = np.isfinite(log_probs)
+    weights = epsilon * possible / possible.sum(axis=1, keepdims=True)
+    weights[np.arange(len(greedy)), greedy] += 1 - epsilon
+    with np.errstate(divide="ignore"):
+        mixed: npt.NDArray[np.float32] = np.log(weights).astype(np.float32)
+    return mixed
+
+
 def choose_greedy(log_probs: npt.NDArray[np.float32]) -> Choice:
     """The most probable action (the first of several), taken with probability one.
 

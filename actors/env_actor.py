@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from actors.policy import Policy
 from actors.render import Rendering
-from actors.rollout import Job, play
+from actors.rollout import Job, num_slots, play
 from actors.sources import SourceSpec, build_source, load_policy
 from data.episode import Episode, EpisodeResult, Ragged
 from envs.plugins import load_in_worker
@@ -69,6 +69,8 @@ class PlayTask:
     """Slots per actor."""
     mode: ActionMode = "sampled"
     temperature: float = 1.0
+    epsilon: float = 0.0
+    """Of greedy actions."""
     policy: Policy | None = None
     """Plays in place of the source's policy."""
 
@@ -117,18 +119,28 @@ class Player:
 
     def __init__(self, task: PlayTask | RecordTask) -> None:
         self._task = task
-        self._env: LevelVectorEnv = make_vec(task.source.env, task.num_envs)
+        slots = task.num_envs
         if isinstance(task, RecordTask):
             self._source = build_source(task.source)
         else:
             self._policy = task.policy or load_policy(task.source)
+            slots = num_slots(self._policy, slots)
+        self._env: LevelVectorEnv = make_vec(task.source.env, slots)
 
     def play(self, jobs: Sequence[Job]) -> Iterator[Item]:
         """Yields every job's episode as it ends."""
         if isinstance(self._task, RecordTask):
             return self._source.play_jobs(self._env, jobs, self._task.seed)
         task = self._task
-        return play(self._env, self._policy, jobs, seed=task.seed, mode=task.mode, temperature=task.temperature)
+        return play(
+            self._env,
+            self._policy,
+            jobs,
+            seed=task.seed,
+            mode=task.mode,
+            temperature=task.temperature,
+            epsilon=task.epsilon,
+        )
 
     def close(self) -> None:
         """Free the environment."""

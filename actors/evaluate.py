@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from actors.env_actor import PlayTask, new_task_key
 from actors.policy import Policy
-from actors.rollout import Job, is_privileged, play
+from actors.rollout import Job, is_privileged, num_slots, play
 from actors.sources import SourceSpec, load_policy
 from data.episode import EpisodeResult
 from envs.errors import UsageError
@@ -36,7 +36,7 @@ class EvaluationOptions(TypedDict, total=False):
     permit: Permit | None
     """Needed for the test; issued for the name that stands in the table."""
     num_envs: int
-    """Slots per process, default 64."""
+    """Slots per process, default 64; a policy may be played in fewer, which changes no episode."""
     temperature: float
     """Divides the log-probabilities of sampled actions, default 1."""
     policy_name: str | None
@@ -45,6 +45,9 @@ class EvaluationOptions(TypedDict, total=False):
     """Recorded in the table, default 0."""
     extra: Mapping[str, float | int | str] | None
     """Further constant columns."""
+    expected_lengths: Mapping[tuple[str, str, int, int], int] | None
+    """(environment, action mode, level, episode) -> steps, as far as they are known from an earlier policy: episodes
+    that are expected to be long begin first, so that few slots stand idle at the end. No result depends on it."""
     progress: Callable[[float, float], None] | None
     """Called with episodes played and episodes in all."""
 
@@ -108,9 +111,11 @@ def _evaluate_here(
 
         def play_all(env: str, mode: ActionMode, jobs: Sequence[Job]) -> Iterable[EpisodeResult]:
             if env not in made:
-                made[env] = stack.enter_context(contextlib.closing(make_vec(env, options.get("num_envs", 64))))
+                slots = num_slots(policies[env], options.get("num_envs", 64))
+                made[env] = stack.enter_context(contextlib.closing(make_vec(env, slots)))
             seed, temperature = options.get("seed", 0), options.get("temperature", 1.0)
-            return play(made[env], policies[env], jobs, seed=seed, mode=mode, temperature=temperature)
+            epsilon = protocol.epsilon
+            return play(made[env], policies[env], jobs, seed=seed, mode=mode, temperature=temperature, epsilon=epsilon)
 
         return _evaluate(play_all, next(iter(policies.values())).policy_id, protocol, options)
 
@@ -142,6 +147,7 @@ def evaluate_on_pool(
             num_envs=options.get("num_envs", 64),
             mode=mode,
             temperature=options.get("temperature", 1.0),
+            epsilon=protocol.epsilon,
             policy=given,
         )
         return pool.play_results(task, jobs)
@@ -159,23 +165,27 @@ def _evaluate(
     for split in splits:  # before anything is played
         check_permit(split.role, options.get("permit"), name)
         specs[split.env].check_levels(split.levels)
+    jobs = {(split.role, mode): split.jobs(mode, protocol.epsilon) for split in splits for mode in protocol.modes}
     wanted = {
-        (env, mode): list(dict.fromkeys(job for split in splits if split.env == env for job in split.jobs(mode)))
+        (env, mode): list(dict.fromkeys(job for split in splits if split.env == env for job in jobs[split.role, mode]))
         for env in specs
         for mode in protocol.modes
     }
     total, done = sum(map(len, wanted.values())), 0
     progress = options.get("progress")
     results: dict[tuple[str, ActionMode, Job], EpisodeResult] = {}
-    for (env, mode), jobs in wanted.items():
-        for result in play_all(env, mode, jobs):
+    lengths = options.get("expected_lengths") or {}
+    for (env, mode), needed in wanted.items():
+        if lengths:
+            needed.sort(key=lambda job, env=env, mode=mode: -lengths.get((env, mode, *job), 0))  # type: ignore[misc]
+        for result in play_all(env, mode, needed):
             results[env, mode, (result.level, result.episode)] = result
             done += 1
             if progress is not None:
                 progress(done, total)
     tables = [
         EvaluationTable.from_results(
-            [results[split.env, mode, job] for job in split.jobs(mode)],
+            [results[split.env, mode, job] for job in jobs[split.role, mode]],
             spec=specs[split.env],
             protocol=protocol,
             role=split.role,

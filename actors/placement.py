@@ -79,6 +79,10 @@ class Cluster:
             if machine.running or not running
         )
 
+    def total(self, name: str) -> float:
+        """How much of a resource all machines have together, those included that may still start."""
+        return sum(machine.count * machine.resources.get(name, 0.0) for machine in self.machines)
+
     def describe(self) -> str:
         """Its machines in words."""
         running = [machine for machine in self.machines if machine.running]

@@ -81,6 +81,7 @@ class ActorPool:
         self._failed_starts = 0
         self._missing: set[Job] = set()  # jobs of the call without a result
         self._longest_s: float | None = None  # of a chunk that was finished in the call
+        self._closed = False
         self.num_replaced = 0
         """Actors that died or hung and were replaced."""
         for place in self._places:
@@ -137,6 +138,8 @@ class ActorPool:
         try:
             # An actor that still has jobs when nothing is missing plays what another one was quicker with.
             while self._missing or any(place.chunk and not place.chunk.remaining for place in self._places):
+                if self._closed:
+                    raise RunError("The pool was closed while it was playing.")
                 self._assign(reference, chunks)
                 for place in self._wait():
                     yield from self._receive(place, chunks)
@@ -147,13 +150,16 @@ class ActorPool:
             self._abandon()
 
     def close(self) -> None:
-        """End the actors."""
+        """End the actors; an episode that another thread waits for ends in a `RunError` there."""
+        self._closed = True
         for place in self._places:
             if place.handle is not None:
                 ray.kill(place.handle)
                 place.handle = None
 
     def _start(self, place: _Place) -> None:
+        if self._closed:
+            return
         place.incarnation += 1
         place.handle = self._actor_class.remote(place.incarnation)
         place.starting, place.info = place.handle.info.remote(), None

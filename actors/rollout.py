@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.arena import ArenaPool
-from actors.choice import Choice, choose_greedy, choose_sampled
+from actors.choice import Choice, choose_greedy, choose_sampled, mixed_with_uniform
 from actors.policy import Policy, PolicyInput
 from actors.recorder import Recorder
 from data.episode import Episode, EpisodeResult
@@ -53,6 +53,7 @@ def play(
     seed: int,
     mode: ActionMode = ...,
     temperature: float = ...,
+    epsilon: float = ...,
     record: None = None,
 ) -> Iterator[EpisodeResult]: ...
 
@@ -66,6 +67,7 @@ def play(
     seed: int,
     mode: ActionMode = ...,
     temperature: float = ...,
+    epsilon: float = ...,
     record: RecordOptions,
 ) -> Iterator[Episode]: ...
 
@@ -78,6 +80,7 @@ def play(
     seed: int,
     mode: ActionMode = "sampled",
     temperature: float = 1.0,
+    epsilon: float = 0.0,
     record: RecordOptions | None = None,
 ) -> Iterator[Episode | EpisodeResult]:
     """Play every job once and yield each as it ends.
@@ -89,6 +92,7 @@ def play(
         seed: Experiment seed; together with env, level and episode it names the randomness.
         mode: ``"sampled"`` draws from the policy's distribution, ``"greedy"`` takes its mode and draws nothing.
         temperature: Divides the log-probabilities before sampling.
+        epsilon: With this probability a greedy action gives way to a random one.
         record: What to store; None keeps results only.
 
     Raises:
@@ -103,7 +107,7 @@ def play(
         return
     before = env.set_copy(False)
     try:
-        yield from _Player(env, policy, jobs, seed, mode, temperature, record).run()
+        yield from _Player(env, policy, jobs, seed, mode, temperature, epsilon, record).run()
     finally:
         env.set_copy(before)
 
@@ -119,11 +123,12 @@ class _Player:
         seed: int,
         mode: ActionMode,
         temperature: float,
+        epsilon: float,
         record: RecordOptions | None,
     ) -> None:
         size = env.num_envs
         self._env, self._policy, self._seed = env, policy, seed
-        self._mode, self._temperature = mode, temperature
+        self._mode, self._temperature, self._epsilon = mode, temperature, epsilon
         self._privileged = is_privileged(policy)
         self._jobs = iter(jobs)
         self._all_slots = np.arange(size)
@@ -175,7 +180,7 @@ class _Player:
         mask = np.zeros(len(self._levels), dtype=np.bool_)
         for slot, (level, episode) in zip(slots, self._jobs, strict=False):
             self._levels[slot], self._episodes[slot] = level, episode
-            self._rngs[slot] = rng_for(self._seed, self._env.task.name, level, episode)
+            self._rngs[slot] = rng_for(self._seed, self._env.task.drawn_as or self._env.task.name, level, episode)
             mask[slot] = True
         return mask
 
@@ -198,6 +203,9 @@ class _Player:
     def _choose(self, inputs: PolicyInput) -> Choice:
         log_probs = self._policy.act(inputs)
         try:
+            if self._mode == "greedy" and self._epsilon:
+                mixed = mixed_with_uniform(log_probs, self._epsilon)
+                return choose_sampled(mixed, self._draw(), keep_all=self._keeps_all)
             if self._mode == "greedy":
                 return choose_greedy(log_probs)
             return choose_sampled(log_probs, self._draw(), self._temperature, keep_all=self._keeps_all)
@@ -249,6 +257,12 @@ class _Player:
             final_observation_known=known,
             **self._recorder.take(slot, final if known else None),
         )
+
+
+def num_slots(policy: Policy, asked: int) -> int:
+    """How many slots a policy is played in: those asked for, or fewer where it says that more gain nothing."""
+    limit: int | None = getattr(policy, "max_slots", None)
+    return asked if limit is None else min(asked, limit)
 
 
 def is_privileged(policy: Policy) -> bool:

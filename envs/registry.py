@@ -15,6 +15,7 @@ from envs.shop import env as shop
 from envs.shop.world.splits import shifts as shop_shifts
 from envs.spec import EnvSpec
 from envs.vector import LevelVectorEnv, check_num_envs
+from envs.visual import SEPARATOR, VisualEnv, parse_visual, visual_spec
 
 Build = Callable[..., LevelVectorEnv]
 """Takes the number of slots, and options by keyword."""
@@ -150,9 +151,17 @@ def find_shift(name: str) -> Shift:
 
 
 def _entry(name: str) -> Entry:
+    if SEPARATOR in name and name not in _ENTRIES:
+        base, _, _ = parse_visual(name)
+        plain = _entry(base)
+        return Entry(lambda: visual_spec(plain.spec(), name), partial(_build_visual, plain.build, name), plain.tags)
     if name not in _ENTRIES:
         raise unknown_name("environment", name, _ENTRIES)
     return _ENTRIES[name]
+
+
+def _build_visual(build: Build, name: str, num_envs: int) -> LevelVectorEnv:
+    return VisualEnv(build(num_envs), name)
 
 
 for _module in (procgen, grid, quiz, shop):

@@ -149,6 +149,8 @@ class EnvSpec:
     action_names: tuple[str, ...] = ()
     final_observation_known: bool = True
     """Whether the frame after the last action is ever shown (Procgen never shows it)."""
+    drawn_as: str = ""
+    """The environment whose random draws its episodes share, so that both pair up; empty: it has its own."""
 
     def normalize(self, episode_return: npt.ArrayLike, table: str | None = None) -> npt.NDArray[np.float64]:
         """(R - min) / (max - min) with the named table (default: the first).
@@ -189,6 +191,7 @@ class EnvSpec:
             "candidate_column": self.candidate_column,
             "action_names": list(self.action_names),
             "final_observation_known": self.final_observation_known,
+            **({"drawn_as": self.drawn_as} if self.drawn_as else {}),
         }
 
     @classmethod
@@ -206,4 +209,5 @@ class EnvSpec:
             candidate_column=value["candidate_column"],
             action_names=tuple(value["action_names"]),
             final_observation_known=value["final_observation_known"],
+            drawn_as=value.get("drawn_as", ""),
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +15,10 @@ from uuid import uuid4
 
 from envs.errors import RunError, UsageError
 from metrics.protocol import Role
+
+LEDGER = "ledger.jsonl"
+STUDY = "study.json"
+"""The file that makes a folder a study, whose runs share one ledger."""
 
 
 class SealedTestError(UsageError):
@@ -38,6 +45,10 @@ class Permit:
     config_reads_before: int
     """Permits issued for this configuration before (its other seeds included)."""
     total_reads_before: int
+    protocol: str = ""
+    """What the test was read by."""
+    network: str = ""
+    """Identifies the parameters that were tested, whatever the policy was called."""
 
     @property
     def repeated(self) -> bool:
@@ -90,7 +101,15 @@ class Ledger:
         self.path = path
 
     def issue(
-        self, policy_id: str, config_fingerprint: str, dataset_fingerprint: str, rule: str, reason: str
+        self,
+        policy_id: str,
+        config_fingerprint: str,
+        dataset_fingerprint: str,
+        rule: str,
+        reason: str,
+        *,
+        protocol: str = "",
+        network: str = "",
     ) -> Permit:
         """Record that the test is about to be read, and allow it.
 
@@ -100,6 +119,8 @@ class Ledger:
             dataset_fingerprint: What it learned from.
             rule: The selection rule that chose it.
             reason: One sentence for the report.
+            protocol: What the test is read by.
+            network: Identifies the parameters; another name for the same ones is a repeated read, too.
 
         Raises:
             UsageError: If the rule or the reason is empty.
@@ -107,19 +128,28 @@ class Ledger:
         """
         if not rule.strip() or not reason.strip():
             raise UsageError("A permit needs a selection rule and a reason; one of them is empty.")
+        with self._locked():
+            return self._issue(policy_id, config_fingerprint, dataset_fingerprint, rule, reason, protocol, network)
+
+    def _issue(
+        self, policy_id: str, config: str, dataset: str, rule: str, reason: str, protocol: str, network: str
+    ) -> Permit:
         before = self.permits()
+        same = sum(p.policy_id == policy_id or bool(network and p.network == network) for p in before)
         permit = Permit(
             permit_id=uuid4().hex[:12],
             ledger=str(self.path.absolute()),
             policy_id=policy_id,
-            config_fingerprint=config_fingerprint,
-            dataset_fingerprint=dataset_fingerprint,
+            config_fingerprint=config,
+            dataset_fingerprint=dataset,
             rule=rule,
             reason=reason,
             issued_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            policy_reads_before=sum(p.policy_id == policy_id for p in before),
-            config_reads_before=sum(p.config_fingerprint == config_fingerprint for p in before),
+            policy_reads_before=same,
+            config_reads_before=sum(p.config_fingerprint == config for p in before),
             total_reads_before=len(before),
+            protocol=protocol,
+            network=network,
         )
         self._append(_to_record(permit))
         return permit
@@ -168,6 +198,18 @@ class Ledger:
         except TypeError as error:
             raise RunError(f"The ledger {self.path} holds a record of another program or version: {error}.") from error
 
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time, so that everybody counts the reads of all others."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = self.path.with_name(f".{self.path.name}.lock").open("w")
+        except OSError as error:
+            raise RunError(f"The ledger {self.path} cannot be written ({error}); the test stays sealed.") from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def _append(self, record: dict[str, Any]) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,6 +220,38 @@ class Ledger:
                 os.fsync(file.fileno())
         except OSError as error:
             raise RunError(f"The ledger {self.path} cannot be written ({error}); the test stays sealed.") from error
+
+
+def ledger_of(directory: Path) -> Path:
+    """The ledger that a run's reads belong in: that of the study it is part of, else its own."""
+    for folder in (directory, *directory.resolve().parents[:2]):
+        if (folder / STUDY).exists():
+            return folder / LEDGER
+    return directory / LEDGER
+
+
+def ledger_table(records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of every read, for reports; a repeated read of the same policy says so.
+
+    Args:
+        records: As `Ledger.records` gives them.
+    """
+    header = ["when (UTC)", "policy", "protocol", "configuration", "data", "rule", "reason", "reads before", "read"]
+    rows = [
+        [
+            str(record["issued_at"]).removesuffix("+00:00").replace("T", " "),
+            str(record["policy_id"]),
+            str(record.get("protocol", "")) or "not recorded",
+            str(record["config_fingerprint"]),
+            str(record["dataset_fingerprint"]),
+            str(record["rule"]),
+            str(record["reason"]),
+            f"{record['total_reads_before']} ({record['policy_reads_before']} of this policy)",
+            "REPEATED READ" if record["policy_reads_before"] else "first read",
+        ]
+        for record in records
+    ]
+    return header, rows
 
 
 def _to_record(permit: Permit) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is played to judge a policy: roles, splits, and the two protocols that every environment has."""
+"""What is played to judge a policy: roles, splits, and the project's own protocol."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from envs.errors import UsageError, unknown_name
-from envs.seeding import rng_for
 from envs.spec import EnvSpec, LevelSet
 
 ActionMode = Literal["sampled", "greedy"]
 ACTION_MODES: tuple[ActionMode, ...] = get_args(ActionMode)
+
+Weights = Literal["best", "last"]
+"""Which checkpoint of a run: the one that validated best, or the last."""
+
+MIN_TEST_EPISODES = 500
+"""What the strict protocol asks of the test, of each policy in each action mode."""
 
 FIRST_VALIDATION_LEVEL = 1_000_000
 FIRST_TEST_LEVEL = 2_000_000
@@ -54,9 +59,9 @@ class Split:
         """Name of the environment that is played."""
         return self.levels.env
 
-    def jobs(self, mode: ActionMode) -> list[tuple[int, int]]:
-        """Every (level, episode) to play, level by level."""
-        episodes = 1 if mode == "greedy" else self.episodes_per_level
+    def jobs(self, mode: ActionMode, epsilon: float = 0.0) -> list[tuple[int, int]]:
+        """Every (level, episode) to play, level by level; `epsilon` is the probability of a random greedy action."""
+        episodes = 1 if mode == "greedy" and not epsilon else self.episodes_per_level
         return [(level, episode) for level in self.levels for episode in range(episodes)]
 
 
@@ -78,6 +83,10 @@ class EvaluationProtocol:
     """Name of the table in `EnvSpec.return_bounds`; None takes the environment's first."""
     overlap_allowed: bool = False
     """Whether splits may share levels; the published ranges do."""
+    epsilon: float = 0.0
+    """The probability of a random action in place of a greedy one."""
+    weights: tuple[Weights, ...] = ("best", "last")
+    """Which checkpoints of a run are judged in the end, the one that counts first."""
 
     def __post_init__(self) -> None:
         _check_roles(self)
@@ -86,6 +95,8 @@ class EvaluationProtocol:
                 raise unknown_name("action mode", str(mode), ACTION_MODES)
         if not self.modes:
             raise UsageError('An evaluation protocol needs at least one action mode: "sampled" or "greedy".')
+        if not 0 <= self.epsilon < 1:
+            raise UsageError(f"epsilon is {self.epsilon}; it is a probability, at least 0 and below 1.")
         if not self.overlap_allowed:
             check_disjoint({split.role.value: split.levels for split in self.splits})
 
@@ -132,6 +143,8 @@ class EvaluationProtocol:
             "modes": list(self.modes),
             "normalization": self.normalization,
             "overlap_allowed": self.overlap_allowed,
+            "epsilon": self.epsilon,
+            "weights": list(self.weights),
         }
 
     @classmethod
@@ -141,7 +154,15 @@ class EvaluationProtocol:
             Split(Role(item["role"]), LevelSet.from_json(item["levels"]), item["episodes_per_level"])
             for item in value["splits"]
         )
-        return cls(value["name"], splits, tuple(value["modes"]), value["normalization"], value["overlap_allowed"])
+        return cls(
+            value["name"],
+            splits,
+            tuple(value["modes"]),
+            value["normalization"],
+            value["overlap_allowed"],
+            value.get("epsilon", 0.0),
+            tuple(value.get("weights", ("best", "last"))),
+        )
 
 
 def strict(
@@ -150,11 +171,13 @@ def strict(
     *,
     num_train: int | None = None,
     num_validation: int = 100,
-    num_test: int = 500,
+    num_test: int = MIN_TEST_EPISODES,
     episodes_per_level: int = 1,
     modes: tuple[ActionMode, ...] = ("sampled",),
 ) -> EvaluationProtocol:
     """The project's own protocol: all sets disjoint, held-out levels far above any training level.
+
+    `metrics.protocols.build_protocol` also leaves out test levels that look like others.
 
     Args:
         spec: The environment.
@@ -176,42 +199,12 @@ def strict(
             f"num_validation is {num_validation}; allowed: 1 to {FIRST_TEST_LEVEL - FIRST_VALIDATION_LEVEL}."
         )
     check_disjoint({"train": train_levels, "validation": validation, "test": test})
-    played = evenly_spaced(train_levels, num_train)
-    return _protocol("strict", spec, (played, validation, test), episodes_per_level, modes)
-
-
-def paper(
-    spec: EnvSpec,
-    train_levels: LevelSet,
-    *,
-    num_train: int | None = None,
-    num_validation: int = 50,
-    num_test: int = 100,
-    episodes_per_level: int = 1,
-    modes: tuple[ActionMode, ...] = ("sampled",),
-) -> EvaluationProtocol:
-    """The published ranges (Mediratta et al., ICLR 2024): validation follows training, the test is the whole range.
-
-    With N one above the highest training level, validation is [N, N + 50) and the test a seeded sample of every level
-    that exists, training levels included: `EvaluationProtocol.overlaps` counts what they share. Where the
-    environment has the constants of the paper's plots (table "paper"), they normalize.
-
-    Args:
-        spec: The environment.
-        train_levels: Levels of the realised mixture, all of them.
-        num_train: At most this many training levels are played, evenly spaced; None plays all.
-        num_validation: Validation levels.
-        num_test: Test levels.
-        episodes_per_level: For sampled actions.
-        modes: Action modes.
-    """
-    start = max(train_levels) + 1
-    validation = LevelSet.range(spec.name, start, start + num_validation)
-    rng = rng_for("paper test levels", spec.name)
-    test = LevelSet.of(spec.name, np.sort(rng.choice(spec.level_universe, size=num_test, replace=False, shuffle=False)))
-    played = evenly_spaced(train_levels, num_train)
-    table = "paper" if "paper" in spec.return_bounds else None
-    return _protocol("paper", spec, (played, validation, test), episodes_per_level, modes, table, overlap_allowed=True)
+    level_sets = (evenly_spaced(train_levels, num_train), validation, test)
+    for levels in level_sets:
+        spec.check_levels(levels)
+    roles = (Role.TRAIN, Role.VALIDATION, Role.TEST)
+    splits = tuple(Split(role, levels, episodes_per_level) for role, levels in zip(roles, level_sets, strict=True))
+    return EvaluationProtocol("strict", splits, modes)
 
 
 def evenly_spaced(levels: LevelSet, count: int | None) -> LevelSet:
@@ -265,20 +258,3 @@ def _check_roles(protocol: EvaluationProtocol) -> None:
         raise UsageError(f"The evaluation protocol {protocol.name!r} has no splits; it needs at least one.")
     if len(set(roles)) != len(roles):
         raise UsageError(f"The evaluation protocol {protocol.name!r} lists a role twice; each role may appear once.")
-
-
-def _protocol(
-    name: str,
-    spec: EnvSpec,
-    level_sets: tuple[LevelSet, LevelSet, LevelSet],
-    episodes_per_level: int,
-    modes: tuple[ActionMode, ...],
-    normalization: str | None = None,
-    *,
-    overlap_allowed: bool = False,
-) -> EvaluationProtocol:
-    for levels in level_sets:
-        spec.check_levels(levels)
-    roles = (Role.TRAIN, Role.VALIDATION, Role.TEST)
-    splits = tuple(Split(role, levels, episodes_per_level) for role, levels in zip(roles, level_sets, strict=True))
-    return EvaluationProtocol(name, splits, modes, normalization, overlap_allowed)

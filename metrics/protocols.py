@@ -12,16 +12,17 @@ from envs.errors import UsageError, unknown_name
 from envs.registry import find_shift, make_spec, shift_names
 from envs.shifts import Shift
 from envs.spec import EnvSpec, LevelSet
+from metrics.paper_protocol import paper, paper_periodic
 from metrics.protocol import (
     FIRST_TEST_LEVEL,
     FIRST_VALIDATION_LEVEL,
+    MIN_TEST_EPISODES,
     ActionMode,
     EvaluationProtocol,
     Role,
     Split,
     check_interfaces,
     evenly_spaced,
-    paper,
     strict,
 )
 
@@ -68,23 +69,97 @@ def _distinct_levels(train_levels: LevelSet, num_validation: int, num_test: int)
     return validation, test
 
 
+def strict_sealed(
+    spec: EnvSpec,
+    train_levels: LevelSet,
+    *,
+    num_test: int = MIN_TEST_EPISODES,
+    distinct_from: LevelSet | None = None,
+    **options: Any,
+) -> EvaluationProtocol:
+    """`strict`; with `distinct_from`, test levels that look like others when they begin are passed over.
+
+    Args:
+        spec: The environment.
+        train_levels: Levels of the realised mixture, all of them.
+        num_test: Sealed test levels, from 2,000,000 up.
+        distinct_from: Training levels that no test level may look like: those of the policy, or of all policies that
+            are to be compared on the same levels. None looks at nothing, for whoever will not play the test.
+        options: As of `strict`.
+
+    Raises:
+        UsageError: As `strict` does, or if too few levels look different.
+    """
+    plain = strict(spec, train_levels, num_test=num_test, **options)
+    if distinct_from is None:
+        return plain
+    seen = frozenset(_hashes(distinct_from) + _hashes(plain.split(Role.VALIDATION).levels))
+    test = replace(plain.split(Role.TEST), levels=_first_distinct(spec.name, num_test, seen))
+    return replace(plain, splits=(*plain.splits[:2], test))
+
+
+@lru_cache(maxsize=16)
+def _hashes(levels: LevelSet) -> tuple[str, ...]:
+    return tuple(level_hashes(levels))
+
+
+@lru_cache(maxsize=16)
+def _first_distinct(env: str, count: int, seen: frozenset[str]) -> LevelSet:
+    return distinct_levels(env, FIRST_TEST_LEVEL, count, seen)[0]
+
+
 PROTOCOLS: dict[str, Callable[..., EvaluationProtocol]] = {
-    "strict": strict,
+    "strict": strict_sealed,
     "strict-distinct": strict_distinct,
     "paper": paper,
+    "paper-periodic": paper_periodic,
 }
 """The protocols that every environment has; every name of `envs.registry.shift_names` is one, too."""
 
 
-def build_protocol(name: str, spec: EnvSpec, train_levels: LevelSet, **options: Any) -> EvaluationProtocol:
+def build_protocol(
+    name: str,
+    spec: EnvSpec,
+    train_levels: LevelSet,
+    *,
+    distinct_from: LevelSet | None = None,
+    algorithm: str = "",
+    **options: Any,
+) -> EvaluationProtocol:
     """A protocol by name, with the options of its builder.
+
+    Args:
+        name: In `PROTOCOLS`, or of a shift.
+        spec: The environment that is trained in.
+        train_levels: Levels of the realised mixture, all of them.
+        distinct_from: See `strict_sealed`; other protocols do without.
+        algorithm: See `metrics.paper_protocol.paper`; other protocols treat all algorithms alike.
+        options: Of the builder. One that is None is left to the builder.
 
     Raises:
         UsageError: For an unknown name, answered with the closest match, or data that does not fit the protocol.
     """
+    given = {key: value for key, value in options.items() if value is not None}
     if is_shift(name):
-        return shifted(name, spec, train_levels, **options)
-    return PROTOCOLS[name](spec, train_levels, **options)
+        return shifted(name, spec, train_levels, **given)
+    if name == "strict":
+        given["distinct_from"] = distinct_from
+    if PROTOCOLS[name] in (paper, paper_periodic):
+        given["algorithm"] = algorithm
+    return PROTOCOLS[name](spec, train_levels, **given)
+
+
+def shortfall(protocol: EvaluationProtocol) -> str:
+    """What a reduced strict protocol lacks, as a sentence; empty for one that lacks nothing."""
+    if Role.TEST not in protocol.roles or protocol.name.startswith("paper"):
+        return ""
+    fewest = min(len(protocol.split(Role.TEST).jobs(mode, protocol.epsilon)) for mode in protocol.modes)
+    if fewest >= MIN_TEST_EPISODES:
+        return ""
+    return (
+        f"The protocol {protocol.name!r} asks for at least {MIN_TEST_EPISODES} test episodes of each policy and action "
+        f"mode, but {fewest} are set: intervals will be wide. Set num_test_levels={MIN_TEST_EPISODES} for a full test."
+    )
 
 
 def is_shift(name: str) -> bool:
@@ -175,3 +250,8 @@ def _check_training_levels(name: str, shift: Shift, levels: LevelSet) -> None:
             f"levels, the first of them {foreign[0]}. Record data for it with `gengap collect RECIPE protocol={name}`, "
             "or choose the protocol that the data was recorded for."
         )
+
+
+def training_protocol(name: str) -> str:
+    """The protocol by which a policy is judged while it learns, if it is judged by this one in the end."""
+    return "paper-periodic" if name == "paper" else name

@@ -1,8 +1,7 @@
-"""Aggregate statistics of scores and their bootstrap intervals: pure functions of arrays ``[runs, tasks]``.
+"""Bootstrap intervals of aggregate statistics: pure functions of arrays ``[runs, tasks]``.
 
-Aggregates and the stratified bootstrap follow Agarwal et al., "Deep Reinforcement Learning at the Edge of the
-Statistical Precipice" (NeurIPS 2021). Every aggregate reduces the last two axes, so a stack of resamples
-``[..., runs, tasks]`` is reduced in one call.
+The stratified bootstrap follows Agarwal et al., "Deep Reinforcement Learning at the Edge of the
+Statistical Precipice" (NeurIPS 2021), as do the aggregates of `metrics.aggregates`, which are named here as well.
 """
 
 from __future__ import annotations
@@ -17,14 +16,48 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.errors import UsageError
+from metrics.aggregates import (
+    STATISTICS,
+    Array,
+    PairedStatistic,
+    Statistic,
+    cvar,
+    difference,
+    iqm,
+    level_cvar,
+    mean,
+    median,
+    optimality_gap,
+    probability_of_improvement,
+)
 
-Array = npt.NDArray[np.float64]
+__all__ = [
+    "STATISTICS",
+    "Array",
+    "Interval",
+    "PairedStatistic",
+    "Statistic",
+    "checked_scores",
+    "cvar",
+    "difference",
+    "gap_interval",
+    "iqm",
+    "level_bootstrap",
+    "level_cvar",
+    "level_resamples",
+    "mean",
+    "median",
+    "optimality_gap",
+    "paired_bootstrap",
+    "paired_difference",
+    "probability_of_improvement",
+    "stratified_bootstrap",
+    "stratified_resamples",
+]
+
 Indices = npt.NDArray[np.int64]
-Statistic = Callable[[Array], Array]
-"""Maps [..., runs, tasks] to [...]."""
-PairedStatistic = Callable[[Array, Array], Array]
-"""Maps [..., runs of a, tasks] and [..., runs of b, tasks] to [...]."""
 _CHUNK_ELEMENTS = 2_000_000
+_NOTHING: Array = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -50,70 +83,6 @@ class Interval:
         return f"{self.point:.3f}" if self.reason else f"{self.point:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def mean(scores: Array) -> Array:
-    """Mean of [..., runs, tasks]."""
-    return np.asarray(scores.mean(axis=(-2, -1)))
-
-
-def median(scores: Array) -> Array:
-    """Median over tasks of the mean over runs, of [..., runs, tasks]."""
-    return np.asarray(np.median(scores.mean(axis=-2), axis=-1))
-
-
-def iqm(scores: Array) -> Array:
-    """Interquartile mean: the mean of the middle half of all runs of all tasks, of [..., runs, tasks]."""
-    ordered = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
-    cut = ordered.shape[-1] // 4
-    return np.asarray(ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1))
-
-
-def optimality_gap(scores: Array, optimum: float = 1.0) -> Array:
-    """By how much [..., runs, tasks] falls short of `optimum` on average; scores above it count as `optimum`."""
-    return np.asarray(optimum - np.minimum(scores, optimum).mean(axis=(-2, -1)))
-
-
-def cvar(scores: Array, fraction: float = 0.1) -> Array:
-    """Conditional value at risk: the mean of the worst `fraction` of all runs of all tasks, of [..., runs, tasks].
-
-    Where `fraction` does not fall on a whole number of scores, the last one counts in part (Rockafellar and Uryasev,
-    "Conditional Value-at-Risk for General Loss Distributions", 2002).
-
-    Raises:
-        UsageError: If `fraction` is not in (0, 1].
-    """
-    if not 0 < fraction <= 1:
-        raise UsageError(f"cvar was asked for the worst fraction {fraction}; allowed: above 0, up to 1.")
-    ordered = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
-    share = fraction * ordered.shape[-1]
-    weights = np.clip(share - np.arange(ordered.shape[-1]), 0.0, 1.0)
-    return np.asarray(ordered @ weights / weights.sum())
-
-
-def probability_of_improvement(a: Array, b: Array) -> Array:
-    """Mean over tasks of P(a run of `a` scores above a run of `b`), ties counting half.
-
-    Args:
-        a: Scores [..., runs of a, tasks].
-        b: Scores [..., runs of b, tasks].
-    """
-    wins = np.sign(a[..., :, None, :] - b[..., None, :, :])  # [..., runs of a, runs of b, tasks]
-    return np.asarray((wins.mean(axis=(-3, -2, -1)) + 1.0) / 2.0)
-
-
-def difference(a: Array, b: Array, statistic: Statistic = mean) -> Array:
-    """``statistic(a) - statistic(b)``, of [..., runs, tasks]."""
-    return np.asarray(statistic(a) - statistic(b))
-
-
-STATISTICS: dict[str, Statistic] = {
-    "mean": mean,
-    "median": median,
-    "iqm": iqm,
-    "optimality_gap": optimality_gap,
-    "cvar": cvar,
-}
-
-
 def stratified_bootstrap(
     scores: npt.ArrayLike,
     statistic: Statistic,
@@ -132,15 +101,26 @@ def stratified_bootstrap(
         num_resamples: Bootstrap resamples.
         confidence: Coverage, in (0, 1).
     """
-    array = _checked(scores)
+    array = checked_scores(scores)
+    _check_options(num_resamples, confidence)
+    point = statistic(array)
+    values, reason = stratified_resamples(array, statistic, rng, num_resamples)
+    return _interval(point, values, confidence, reason)
+
+
+def stratified_resamples(
+    array: Array, statistic: Statistic, rng: np.random.Generator, num_resamples: int
+) -> tuple[Array, str]:
+    """The statistic of every resample, [num_resamples, ...], or the reason why there is none."""
     runs, tasks = array.shape
+    if runs < 2:
+        return _NOTHING, "one run per task: nothing to resample"
 
     def resample(count: int) -> Array:
         picks = rng.integers(runs, size=(count, runs, tasks))
         return statistic(array[picks, np.arange(tasks)])
 
-    reason = "" if runs > 1 else "one run per task: nothing to resample"
-    return _percentile_interval(statistic(array), resample, array.size, num_resamples, confidence, reason)
+    return np.concatenate([resample(count) for count in _chunks(num_resamples, array.size)]), ""
 
 
 def level_bootstrap(
@@ -157,15 +137,25 @@ def level_bootstrap(
 
     `scores` is [seeds, levels]; other arguments as for `stratified_bootstrap`.
     """
-    array = _checked(scores)
+    array = checked_scores(scores)
+    _check_options(num_resamples, confidence)
+    point = statistic(array)
+    values, reason = level_resamples(array, statistic, rng, num_resamples)
+    return _interval(point, values, confidence, reason)
+
+
+def level_resamples(
+    array: Array, statistic: Statistic, rng: np.random.Generator, num_resamples: int
+) -> tuple[Array, str]:
+    """The statistic of every resample of `level_bootstrap`, or the reason why there is none."""
     seeds, levels = array.shape
+    if levels < 2:
+        return _NOTHING, _too_few_levels(levels)
 
     def resample(count: int) -> Array:
         return statistic(_crossed(array, _draw(rng, count, seeds), _draw(rng, count, levels)))
 
-    return _percentile_interval(
-        statistic(array), resample, array.size, num_resamples, confidence, _too_few_levels(levels)
-    )
+    return np.concatenate([resample(count) for count in _chunks(num_resamples, array.size)]), ""
 
 
 def gap_interval(
@@ -185,7 +175,7 @@ def gap_interval(
     Raises:
         UsageError: If the numbers of seeds differ.
     """
-    a, b = _checked(train), _checked(heldout)
+    a, b = checked_scores(train), checked_scores(heldout)
     if len(a) != len(b):
         raise UsageError(
             f"The gap needs the same policies on both splits; got {len(a)} on training levels and {len(b)} held out."
@@ -217,7 +207,7 @@ def paired_bootstrap(
     Raises:
         UsageError: If the numbers of levels differ.
     """
-    x, y = _checked(a), _checked(b)
+    x, y = checked_scores(a), checked_scores(b)
     if x.shape[1] != y.shape[1]:
         raise UsageError(
             f"A paired comparison needs the same levels on both sides; got {x.shape[1]} and {y.shape[1]} levels."
@@ -244,7 +234,12 @@ def paired_difference(
     return paired_bootstrap(a, b, partial(difference, statistic=statistic), rng, num_resamples, confidence)
 
 
-def _checked(scores: npt.ArrayLike) -> Array:
+def checked_scores(scores: npt.ArrayLike) -> Array:
+    """Scores as an array [runs, tasks].
+
+    Raises:
+        UsageError: If they are anything else, or not all finite.
+    """
     array = np.asarray(scores, dtype=np.float64)
     if array.ndim != 2 or not array.size:
         raise UsageError(f"Scores have the shape {array.shape}; a non-empty array [runs, tasks] is needed.")
@@ -274,16 +269,24 @@ def _percentile_interval(
     confidence: float,
     reason: str,
 ) -> Interval:
+    _check_options(num_resamples, confidence)
+    values = np.empty(0) if reason else np.concatenate([resample(n) for n in _chunks(num_resamples, elements)])
+    return _interval(point, values, confidence, reason)
+
+
+def _interval(point: Array, values: Array, confidence: float, reason: str) -> Interval:
+    if reason:
+        return Interval(float(point), math.nan, math.nan, confidence, reason)
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(point), float(low), float(high), confidence)
+
+
+def _check_options(num_resamples: int, confidence: float) -> None:
     if not 0 < confidence < 1 or num_resamples < 1:
         raise UsageError(
             f"confidence is {confidence} and num_resamples {num_resamples}; "
             "allowed: a confidence between 0 and 1 and at least one resample."
         )
-    if reason:
-        return Interval(float(point), math.nan, math.nan, confidence, reason)
-    values = np.concatenate([resample(count) for count in _chunks(num_resamples, elements)])
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(point), float(low), float(high), confidence)
 
 
 def _chunks(total: int, elements: int) -> Sequence[int]:

@@ -17,6 +17,8 @@ from envs.errors import RunError, UsageError, unknown_name
 from envs.seeding import rng_for
 from envs.spec import EnvSpec
 from metrics import statistics
+from metrics.aggregates import STATISTICS
+from metrics.checks import check_finite
 from metrics.protocol import ACTION_MODES, ActionMode, EvaluationProtocol, Role
 
 KEY_COLUMNS = ("protocol", "role", "env", "level", "episode", "mode", "policy", "train_seed")
@@ -101,6 +103,7 @@ class EvaluationTable:
             return cls.empty()
         frame = pd.DataFrame(rows)
         returns = frame["episode_return"].to_numpy(np.float64)
+        check_finite(frame, policy)
         frame["normalized_return"] = spec.normalize(returns, protocol.normalization) if spec.return_bounds else returns
         ordered = [*_DTYPES, *(name for name in frame.columns if name not in _DTYPES)]
         return cls(frame[ordered], metrics)
@@ -235,6 +238,7 @@ def summarize(table: EvaluationTable, *, confidence: float = 0.95, num_resamples
         confidence: Coverage of the intervals.
         num_resamples: Bootstrap resamples.
     """
+    options: dict[str, Any] = {"num_resamples": num_resamples, "confidence": confidence}
     flat: dict[str, float] = {}
     for mode in table.modes:
         prefix = "" if mode == table.modes[0] else f"{mode}_"
@@ -244,18 +248,13 @@ def summarize(table: EvaluationTable, *, confidence: float = 0.95, num_resamples
             grids = _metric_scores(table, role, mode) | {"normalized_return": scores[role]}
             for metric, grid in grids.items():
                 name = f"eval/{role}/{prefix}{metric}"
-                interval = statistics.level_bootstrap(
-                    grid, statistics.mean, rng_for(name), num_resamples=num_resamples, confidence=confidence
-                )
+                interval = statistics.level_bootstrap(grid, statistics.mean, rng_for(name), **options)
                 flat |= _named(name, interval)
-            flat |= _split_statistics(table, role, mode, prefix, scores[role])
+            flat |= _split_statistics(table, role, mode, prefix, scores[role], options)
         for role in [role for role in scores if role != Role.TRAIN and Role.TRAIN in scores]:
             name = f"eval/gap/{prefix}{role}"
             train = scores[Role.TRAIN]
-            gap = statistics.gap_interval(
-                train, scores[role], rng_for(name), num_resamples=num_resamples, confidence=confidence
-            )
-            flat |= _named(name, gap)
+            flat |= _named(name, statistics.gap_interval(train, scores[role], rng_for(name), **options))
     return flat
 
 
@@ -278,15 +277,22 @@ def _metric_scores(table: EvaluationTable, role: str, mode: ActionMode) -> dict[
 
 
 def _split_statistics(
-    table: EvaluationTable, role: str, mode: ActionMode, prefix: str, scores: npt.NDArray[np.float64]
+    table: EvaluationTable,
+    role: str,
+    mode: ActionMode,
+    prefix: str,
+    scores: npt.NDArray[np.float64],
+    options: Mapping[str, Any],
 ) -> dict[str, float]:
     rows = table.where(role=role, mode=mode).frame
     raw = (
         ("episode_return", table.scores(role, mode, metric="episode_return").mean()),
-        ("iqm", statistics.iqm(scores)),
-        ("optimality_gap", statistics.optimality_gap(scores)),
         ("length", rows["length"].mean()),
         ("truncated", rows["truncated"].mean()),
         ("num_levels", scores.shape[1]),
     )
-    return {f"eval/{role}/{prefix}{name}": float(value) for name, value in raw}
+    flat = {f"eval/{role}/{prefix}{name}": float(value) for name, value in raw}
+    for statistic in ("iqm", "optimality_gap", "level_cvar"):
+        name = f"eval/{role}/{prefix}{statistic}"
+        flat |= _named(name, statistics.level_bootstrap(scores, STATISTICS[statistic], rng_for(name), **options))
+    return flat

@@ -58,7 +58,33 @@ def compare(a: str, b: str, bootstrap: Bootstrap | None = None) -> dict[str, Any
             f"{a} and {b} share no level that both played for the same role in the same action mode; "
             "evaluate both with the same protocol."
         )
-    return {"a": a, "b": b, "comparisons": comparisons}
+    return {"a": a, "b": b, "answer": answer(comparisons), "comparisons": comparisons}
+
+
+def answer(comparisons: Sequence[dict[str, Any]]) -> str:
+    """One sentence on the question whether B is better than A on unseen levels.
+
+    The test answers it where both have read it, else validation; the first action mode that was played.
+    """
+    for role in (Role.TEST, Role.VALIDATION, Role.TRAIN_HELDOUT):
+        rows = [row for row in comparisons if row["role"] == role.value]
+        if rows:
+            return " ".join(_sentence(row) for row in rows if row["mode"] == rows[0]["mode"])
+    return "Both sides share training levels only, so nothing can be said about unseen ones; evaluate both further."
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    difference = row["difference"]
+    low, high = difference["low"], difference["high"]
+    where = f"on {row['num_levels']} unseen levels ({row['role']}, {row['mode']} actions)"
+    if low is None:
+        return f"Nothing can be said {where}: {difference['reason']}."
+    percent = f"{100 * difference['confidence']:.3g} % interval {low:+.3f} to {high:+.3f}, paired level by level"
+    change = f"its return differs by {difference['point']:+.3f} ({percent})"
+    if low <= 0 <= high:
+        return f"B ({row['b']}) is not shown to be better or worse than A ({row['a']}) {where}: {change}."
+    word = "better" if difference["point"] > 0 else "worse"
+    return f"B ({row['b']}) is {word} than A ({row['a']}) {where}: {change}."
 
 
 def compare_sides(a: Side, b: Side, bootstrap: Bootstrap) -> list[dict[str, Any]]:
@@ -143,8 +169,16 @@ def open_sides(text: str) -> list[Side]:
     table = EvaluationTable.read(_table_in(path) if path.is_dir() else path)
     if what:
         return [_policy_side(table, what, str(path))]
-    policies = tuple(name for name in table.policies if name not in (RANDOM_POLICY, EXPERT_POLICY))
+    policies = tuple(name for name in _counting(table).policies if name not in (RANDOM_POLICY, EXPERT_POLICY))
     return [Side(label=str(path), table=table, policies=policies or tuple(table.policies))]
+
+
+def _counting(table: EvaluationTable) -> EvaluationTable:
+    """Of a run that was judged by its best and its last weights, the best ones: both together are no two runs."""
+    if "weights" not in table.frame.columns:
+        return table
+    best = table.frame["weights"].fillna("").astype(str).str.contains("best")
+    return EvaluationTable(table.frame[best], table.episode_metrics) if best.any() else table
 
 
 def _table_in(folder: Path) -> Path:
@@ -240,4 +274,4 @@ def compare_lines(value: dict[str, Any]) -> list[str]:
             f"B - A {interval_text(row['difference'], signed=True)}  "
             f"P(B > A) {interval_text(row['probability_b_is_better'])}  {row['verdict']}"
         )
-    return lines
+    return [*lines, value["answer"]] if "answer" in value else lines

@@ -13,14 +13,18 @@ from actors.evaluate import evaluate_on_pool
 from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.registry import make_spec
+from envs.spec import LevelSet
 from metrics.ledger import Ledger, Permit
 from metrics.protocol import EvaluationProtocol, Role
 from metrics.table import EvaluationTable
 from search.config import SweepConfig
-from search.phases import StudyPolicy
-from search.selection import Selection, select_configurations
+from search.crafted import crafted_scores
+from search.phases import StudyPolicy, trial_policy
+from search.selection import Selection, find_rule, needs_crafted, select_configurations
+from search.space import collected_levels, data_specs, has_diverged, trial_specs
 from search.study import EVALUATIONS_FILE, LEDGER_FILE, RANDOM_POLICY, SELECTION_FILE
 from trainers.evaluation import protocol_of
+from trainers.policy_files import network_id
 
 EVALUATIONS_FOLDER = "evaluations"
 
@@ -59,7 +63,13 @@ class Judge:
             return
         ledger = Ledger(self._dir / LEDGER_FILE)
         key = (policy.name, self._fingerprint(policy), dataset_fingerprint)
-        permit = ledger.find(*key) or ledger.issue(*key, rule=selection.rule, reason=reason)
+        permit = ledger.find(*key) or ledger.issue(
+            *key,
+            rule=selection.rule,
+            reason=reason,
+            protocol=self._config.judge.protocol,
+            network="" if policy.checkpoint is None else network_id(policy.checkpoint),
+        )
         say(f"Test: {policy.name} ({reason}; permit {permit.permit_id})")
         self._play(policy, (Role.TEST,), permit)
 
@@ -88,7 +98,14 @@ class Judge:
         table.write(self._path(policy, roles))
 
     def _protocol(self, policy: StudyPolicy) -> EvaluationProtocol:
-        return protocol_of(self._config.judge, self._spec, policy.levels)
+        experiment = self._config.experiment
+        return protocol_of(
+            self._config.judge,
+            self._spec,
+            policy.levels,
+            algorithm=experiment.algorithm.name,
+            distinct_from=study_levels(self._config),  # one test for all policies, so that levels pair up
+        )
 
     def _path(self, policy: StudyPolicy, roles: Sequence[Role]) -> Path:
         return self._dir / EVALUATIONS_FOLDER / f"{policy.name}.{'-'.join(role.value for role in roles)}.parquet"
@@ -99,9 +116,24 @@ class Judge:
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+def study_levels(config: SweepConfig) -> LevelSet:
+    """Every level that any trial of a study may learn from."""
+    levels = (level for spec in data_specs(config) for level in collected_levels(config, spec))
+    return LevelSet.of(config.experiment.env, sorted(set(levels)))
+
+
+def crafted_of(config: SweepConfig, study_dir: Path) -> dict[str, float]:
+    """Every trial's score on crafted shifts; see `search.crafted`."""
+    trained = [spec for spec in trial_specs(config) if not has_diverged(study_dir, spec)]
+    return crafted_scores(
+        config, study_dir, {spec.trial_id: (spec, trial_policy(config, study_dir, spec)) for spec in trained}
+    )
+
+
 def select(config: SweepConfig, study_dir: Path, table: EvaluationTable) -> Selection:
     """Apply the study's rule at every level count (and mixture) and write down what it chose."""
-    selection = select_configurations(table, config.selection_rule)
+    crafted = crafted_of(config, study_dir) if needs_crafted(find_rule(config.selection_rule)) else None
+    selection = select_configurations(table, config.selection_rule, crafted=crafted)
     atomic_write_json(study_dir / SELECTION_FILE, selection.to_json())
     for choice in (*selection.choices, *selection.mixture_choices):
         say(f"Selected {choice.where}: {choice.config_id} ({choice.reason})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from envs.errors import RunError
 from envs.spec import LevelSet
 from metrics.protocol import Role
 from search.config import SweepConfig
+from search.selection import find_rule, needs_crafted
 from search.space import (
     TrialSpec,
     collected_levels,
@@ -29,6 +31,8 @@ from trainers.evaluation import protocol_of
 from trainers.launch import run
 from trainers.training_data import open_training_data
 
+EXTRA_DATA = 1.1
+"""So many times the trained transitions are recorded in a study that selects by crafted shifts."""
 RETRAINED = "retrained"
 """Name of the policy that is trained again on several workers."""
 
@@ -84,17 +88,23 @@ def _realised(config: SweepConfig, study_dir: Path, spec: TrialSpec) -> dict[str
     }
 
 
+def recorded_transitions(config: SweepConfig) -> int:
+    """What is recorded of every level count: more than is trained on, where the rule needs episodes that are not."""
+    extra = EXTRA_DATA if needs_crafted(find_rule(config.selection_rule)) else 1.0
+    return math.ceil(extra * config.num_transitions)
+
+
 def _collect(config: SweepConfig, spec: TrialSpec, path: Path) -> None:
     wanted = CollectConfig(
         env=config.experiment.env,
         source=config.collect_source,
         levels=collected_levels(config, spec),
-        min_transitions=config.num_transitions,
+        min_transitions=recorded_transitions(config),
         options=config.collect_options,
         num_actors=config.num_actors,
     )
     label = f"collect {spec.num_levels} levels" + (f" ({spec.mixture})" if spec.mixture else "")
-    with Progress(label, config.num_transitions, "transitions") as progress:
+    with Progress(label, recorded_transitions(config), "transitions") as progress:
         collect(wanted, path, progress=progress.update)
 
 

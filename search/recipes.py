@@ -40,7 +40,9 @@ def maze_diversity() -> SweepConfig:
         learning_rates=(5e-4, 1e-3),
         scheduler="none",  # a curve compares policies of equal training; ASHA would cut some seeds of a configuration
         # Two actors with 120 slots each play 240 levels at once.
-        judge=EvaluationConfig(num_train_levels=120, num_validation_levels=120, num_test_levels=160, num_envs=120),
+        judge=EvaluationConfig(
+            num_train_levels=120, num_validation_levels=120, num_test_levels=160, num_envs=120, modes=("sampled",)
+        ),
     )
 
 
@@ -61,7 +63,9 @@ def shop_diversity() -> SweepConfig:
         num_transitions=10_000,
         learning_rates=(1e-3,),
         scheduler="none",
-        judge=EvaluationConfig(num_train_levels=200, num_validation_levels=200, num_test_levels=300, num_envs=100),
+        judge=EvaluationConfig(
+            num_train_levels=200, num_validation_levels=200, num_test_levels=300, num_envs=100, modes=("sampled",)
+        ),
     )
 
 

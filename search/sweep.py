@@ -18,13 +18,14 @@ from data.files import atomic_write_json, make_directory
 from envs.console import say
 from envs.errors import RunError, UsageError
 from envs.overrides import config_from_json
+from metrics.protocol import Role
 from metrics.table import EvaluationTable
 from search.config import SweepConfig
 from search.judging import Judge, select
 from search.phases import RETRAINED, StudyPolicy, collect_datasets, policies_of, retrain, trial_policy
 from search.preflight import check_study, machine
 from search.report import write_report
-from search.selection import Selection
+from search.selection import Selection, find_rule
 from search.showing import show_study
 from search.space import data_specs, trial_specs
 from search.study import CONFIG_FILE, read_study
@@ -74,6 +75,11 @@ def _run_phases(config: SweepConfig, out: Path, log: StudyLog) -> None:
         log.add(trials=run_trials(config, out))
     with log.timed("judge"):
         table = _judge(config, out, policies_of(config, out))
+    if Role.TEST in find_rule(config.selection_rule).visible:
+        with log.timed("test"):
+            table = test_everything(
+                config, out, f"the rule {config.selection_rule!r} looks at the test of all policies"
+            )
     selection = select(config, out, table)
     with log.timed("retrain"):
         retrained = _retrained_policy(config, out, selection)
@@ -119,6 +125,24 @@ def _show(out: Path) -> None:
         show_study(read_study(out))
     except (UsageError, RunError) as error:
         say(f"The report shows no episodes: {error}")
+
+
+def test_everything(config: SweepConfig, out: Path, reason: str) -> EvaluationTable:
+    """Read the sealed test with every policy of a study: what a selection rule would have been worth, no result."""
+    selection = Selection(rule="oracle", visible_roles=tuple(role.value for role in Role))
+    with ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
+        judge = Judge(config, out, pool)
+        for policy in policies_of(config, out):
+            if policy.checkpoint is not None:
+                judge.test(policy, selection, _data_fingerprint(out, policy), reason)
+        return judge.table()
+
+
+def _data_fingerprint(out: Path, policy: StudyPolicy) -> str:
+    datasets = read_study(out).datasets
+    mixture = str(policy.columns.get("mixture", ""))
+    found = [d.fingerprint for d in datasets if (d.num_levels, d.mixture) == (policy.num_levels, mixture)]
+    return found[0] if found else "not recorded"
 
 
 def open_study(config: SweepConfig, out: Path, command: str) -> StudyLog:

@@ -26,9 +26,9 @@ from search.space import (
     trial_specs,
 )
 from trainers.checkpoint import latest_checkpoint, read_progress
-from trainers.launch import learner_bundle, run
+from trainers.launch import evaluators_bundle, learner_bundle, run
 from trainers.launch_together import run_together
-from trainers.loop import DivergedError
+from trainers.loop import DivergedError, uses_evaluators
 from trainers.reporter import TuneReporter
 
 RESULT = "result.json"
@@ -131,6 +131,9 @@ def concurrent_trials(config: SweepConfig, cluster: Cluster) -> int:
     fitting = cluster.fit(learner_bundle(train, cluster)) // train.num_workers
     if train.num_workers > 1:
         fitting = min(fitting, cluster.fit(bundle_of(ClusterRole.DRIVER, cluster)))
+    beside = evaluators_bundle(config.experiment, cluster).get("CPU", 0.0)
+    if beside:
+        fitting = min(fitting, int(cluster.total("CPU") // (train.num_workers * train.threads_per_worker + beside)))
     return max(1, min(fitting, config.max_concurrent_trials or fitting))
 
 
@@ -140,9 +143,18 @@ def trial_resources(config: SweepConfig, cluster: Cluster) -> dict[str, float]:
     return bundle_of(ClusterRole.DRIVER, cluster) if train.num_workers > 1 else learner_bundle(train, cluster)
 
 
+def trial_bundles(config: SweepConfig, cluster: Cluster) -> list[dict[str, float]]:
+    """What is reserved together for a trial: its own process, and the evaluators that it starts."""
+    experiment = config.experiment
+    beside = experiment.evaluation.num_evaluators if uses_evaluators(experiment) else 0
+    if experiment.train.num_workers > 1:
+        beside = 0  # they belong to the worker group
+    return [trial_resources(config, cluster), *([bundle_of(ClusterRole.EVALUATOR, cluster)] * beside)]
+
+
 def _trainable(config: SweepConfig, study_dir: Path) -> Any:
     trainable = tune.with_parameters(run_trial, config=config, study_dir=study_dir.resolve())
-    return tune.with_resources(trainable, trial_resources(config, read_cluster(ray)))
+    return tune.with_resources(trainable, tune.PlacementGroupFactory(trial_bundles(config, read_cluster(ray))))
 
 
 def _trial_name(trial: Any) -> str:

@@ -18,7 +18,6 @@ import dataclasses
 import json
 import os
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -42,31 +41,13 @@ from trainers.policy_files import (
     with_average,
 )
 from trainers.policy_files import policy_id as policy_id
+from trainers.progress import Progress as Progress
 from trainers.torch_policy import TorchPolicy
 
 LAST, BEST, AVERAGED = "last", "best", "averaged"
 POINTER = "pointer.json"
 METRICS = "metrics.jsonl"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What resuming needs beside parameters and optimizer; the sampler needs only the step."""
-
-    learner_step: int = 0
-    loss_sums: dict[str, float] = field(default_factory=dict)
-    """Sums since the last row of step metrics, so that the next row is the same as without the interruption."""
-    evaluation: dict[str, float] = field(default_factory=dict)
-    """The latest one; reported again on resuming, because its report may have been lost."""
-    evaluated_step: int = 0
-    best_step: int = 0
-    best_score: float | None = None
-
-    def evaluated(self, learner_step: int, metrics: dict[str, float], score: float | None) -> Progress:
-        """The progress after an evaluation; without a score the latest policy counts as the best."""
-        better = score is None or self.best_score is None or score > self.best_score
-        best = {"best_step": learner_step, "best_score": score} if better else {}
-        return dataclasses.replace(self, evaluation=metrics, evaluated_step=learner_step, **best)  # type: ignore[arg-type]
+STATE = "state.json"
 
 
 def save_checkpoint(
@@ -98,6 +79,18 @@ def save_checkpoint(
                 sync_file(run_dir / METRICS)
             _save(target, learner, optimizer, progress, config, spec)
     return target
+
+
+def save_progress(run_dir: Path, progress: Progress) -> None:
+    """Write down in the last checkpoint what was found of earlier ones, and point ``best`` at the best of them.
+
+    Raises:
+        RunError: If the disk is full.
+    """
+    last = checkpoint_path(run_dir, progress.learner_step)
+    with disk_errors(last):
+        atomic_write_json(last / STATE, dataclasses.asdict(progress))
+        _link(last.parent / BEST, checkpoint_path(run_dir, progress.best_step).name)
 
 
 def checkpoint_path(run_dir: Path, learner_step: int) -> Path:
@@ -133,7 +126,7 @@ def restore(checkpoint: Path, learner: Learner) -> Progress:
             torch.load(checkpoint / "optimizer.pt", map_location=device, weights_only=True),
         )
         if learner.average is not None:
-            averaged = load_file(_averaged(checkpoint) / PARAMETERS, device=str(device))
+            averaged = load_file(averaged_path(checkpoint) / PARAMETERS, device=str(device))
             load_average(learner.average, learner.algorithm, averaged)
         progress = read_progress(checkpoint)
     except RunError:
@@ -147,7 +140,8 @@ def restore(checkpoint: Path, learner: Learner) -> Progress:
 def read_progress(checkpoint: Path) -> Progress:
     """The saved progress, without parameters."""
     try:
-        return Progress(**json.loads((checkpoint / "state.json").read_text()))
+        value = json.loads((checkpoint / STATE).read_text())
+        return Progress(**{**value, "pending": tuple(value.get("pending", ()))})
     except (OSError, ValueError, TypeError) as error:
         raise _damaged(checkpoint, error) from error
 
@@ -188,7 +182,7 @@ def resolve_pointer(path: Path) -> Path:
         return path.resolve()
     named = Path(json.loads((path / POINTER).read_text())["checkpoint"])
     for candidate in (named, named.parent / LAST):
-        if (candidate / "state.json").exists():
+        if (candidate / STATE).exists():
             return candidate.resolve()
     raise RunError(f"The checkpoint {named} that {path} points to is gone, and so is its run's last one.")
 
@@ -205,8 +199,8 @@ def _save(
     folder.mkdir(parents=True, exist_ok=True)
     links = {LAST: target}
     if learner.average is not None:
-        links[AVERAGED] = _averaged(target)
-        _write(_averaged(target), learner, None, progress, config, spec)
+        links[AVERAGED] = averaged_path(target)
+        _write(averaged_path(target), learner, None, progress, config, spec)
     _write(target, learner, optimizer, progress, config, spec)
     sync_directory(folder)
     if progress.best_step in (0, progress.learner_step):
@@ -214,7 +208,7 @@ def _save(
     for name, path in links.items():
         _link(folder / name, path.name)
     sync_directory(folder)
-    _prune(folder)
+    prune(folder.parent, progress)
 
 
 def _write(
@@ -239,7 +233,7 @@ def _write(
 def _write_texts(folder: Path, description: dict[str, Any], progress: Progress, config: ExperimentConfig) -> None:
     parts: dict[str, Any] = {
         DESCRIPTION: description,
-        "state.json": dataclasses.asdict(progress),
+        STATE: dataclasses.asdict(progress),
         "config.json": dataclasses.asdict(config),
     }
     for name, value in parts.items():
@@ -248,7 +242,7 @@ def _write_texts(folder: Path, description: dict[str, Any], progress: Progress, 
         sync_file(file)
 
 
-def _averaged(checkpoint: Path) -> Path:
+def averaged_path(checkpoint: Path) -> Path:
     """Where the averaged weights of the same step lie."""
     resolved = checkpoint.resolve()
     return resolved.with_name(f"{resolved.name}-{AVERAGED}")
@@ -264,15 +258,19 @@ def _link(link: Path, target: str) -> None:
     os.replace(temporary, link)
 
 
-def _prune(folder: Path) -> None:
+def prune(run_dir: Path, progress: Progress) -> None:
+    """Delete checkpoints that no link names and nobody waits for."""
+    folder = run_dir / "checkpoints"
     kept = {os.readlink(folder / name) for name in (LAST, BEST, AVERAGED) if (folder / name).is_symlink()}
+    waiting = [checkpoint_path(run_dir, step) for step in progress.pending]
+    kept |= {path.name for path in waiting} | {averaged_path(path).name for path in waiting}
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink() and entry.name not in kept:
             shutil.rmtree(entry, ignore_errors=True)
 
 
 def _resolved(link: Path) -> Path | None:
-    return link.resolve() if (link / "state.json").exists() else None
+    return link.resolve() if (link / STATE).exists() else None
 
 
 def sync_file(path: Path) -> None:

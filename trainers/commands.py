@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _train_offline(args: argparse.Namespace) -> dict[str, Any]:
     from trainers.launch import run as launch
+    from trainers.loop import uses_evaluators
     from trainers.recipes import build_experiment
 
     config = build_experiment(args.recipe, args.overrides)
@@ -63,7 +64,7 @@ def _train_offline(args: argparse.Namespace) -> dict[str, Any]:
 
         return train_several(args, config)
     run_dir = args.out or _default_folder(config)
-    if config.train.num_workers == 1:
+    if config.train.num_workers == 1 and not uses_evaluators(config):
         result = launch(config, run_dir, resume=args.resume, console=True)
     else:
         from actors.cluster import ray_session

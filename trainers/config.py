@@ -187,22 +187,29 @@ class EvaluationConfig:
     """Name in `metrics.protocols.PROTOCOLS`, or a shift of `envs.registry.shift_names` such as "shop-I3", or "none":
     nothing is played, and the last policy counts as the best. The only way to learn from imported data whose
     environment is not on this machine."""
-    num_train_levels: int = 100
-    """At most this many of the realised training levels are played, evenly spaced."""
-    num_validation_levels: int = 100
+    num_train_levels: int | None = None
+    """At most this many of the realised training levels are played, evenly spaced. None, here and below: as many as
+    the protocol says; 100, 100 and 500 where it is "strict" or a shift."""
+    num_validation_levels: int | None = None
     """A shift plays as many unseen levels of the training distribution, too."""
-    num_test_levels: int = 500
-    episodes_per_level: int = 1
-    """For sampled actions; greedy always plays one."""
-    modes: tuple[ActionMode, ...] = ("sampled",)
-    """Action modes during training; the final evaluation plays both."""
+    num_test_levels: int | None = None
+    episodes_per_level: int | None = None
+    """For sampled actions; greedy always plays one. None: as the protocol says, mostly one."""
+    modes: tuple[ActionMode, ...] | None = None
+    """Action modes. None: as the protocol says; "paper" plays each algorithm as it was published, others play sampled
+    actions during training and both modes in the end."""
     temperature: float = 1.0
     """Divides the log-probabilities of sampled actions; below 1 makes them surer."""
     num_envs: int = 64
     num_actors: int = 2
-    """Evaluator actors of the final evaluation."""
+    """Evaluator actors of the final evaluation; 0 plays it in the calling process."""
+    num_evaluators: int = 0
+    """Ray actors that judge checkpoints beside training while the learner goes on, each with a CPU of its own; they
+    change no value. 0: the learner stops and plays itself."""
 
     def __post_init__(self) -> None:
+        if self.num_evaluators < 0:
+            raise UsageError(f"evaluation.num_evaluators is {self.num_evaluators}; it must be a number from 0 on.")
         if not 0 < self.temperature < math.inf:
             raise UsageError(
                 f"evaluation.temperature is {self.temperature}; it must be positive (greedy takes the best action)."

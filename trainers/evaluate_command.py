@@ -1,49 +1,28 @@
-"""`gengap evaluate RUN`: a trained policy, or a scripted one, on the levels of each split."""
+"""`gengap evaluate RUN`: trained policies, or a scripted one, on each split, or under changed conditions."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from actors.sources import EXPERTS, checkpoint_of
+from actors.players import players
 from data.files import atomic_write_json
 from envs.console import Progress, say
-from envs.errors import UsageError
-from envs.overrides import apply_overrides, config_from_json, parse_overrides
-from envs.registry import find_shift, make_spec
-from envs.spec import LevelSet
-from metrics.ledger import Ledger, Permit
-from metrics.protocol import ACTION_MODES, Role
-from metrics.protocols import is_shift, training_levels
+from envs.overrides import parse_overrides
+from envs.registry import make_spec
+from metrics.ledger import Permit
+from metrics.protocol import EvaluationProtocol, Role
+from metrics.protocols import shortfall
+from metrics.scorecard import scorecard
 from metrics.table import EvaluationTable, summarize
-from trainers.config import EvaluationConfig, ExperimentConfig
+from trainers.chosen_levels import parse_splits, split_levels, with_levels
 from trainers.evaluation import protocol_of
-from trainers.online_config import OnlineConfig
-from trainers.run_files import CONFIG, read_json
+from trainers.judged import Judged, open_judged, permit_for
 from trainers.sealed_rows import write_keeping_test
-from trainers.training_data import open_training_data
 
-TABLE, SUMMARY, LEDGER = "evaluations.parquet", "evaluation.json", "ledger.jsonl"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Run:
-    """What the levels and the ledger need to know about a policy."""
-
-    directory: Path
-    policy: Path | str
-    """Checkpoint, or name of a source."""
-    name: str
-    """In the table and the ledger."""
-    config: dict[str, Any]
-    env: str
-    seed: int
-    train_levels: LevelSet
-    dataset_fingerprint: str
-    evaluation: EvaluationConfig
+TABLE, SUMMARY, STATISTICS = "evaluations.parquet", "evaluation.json", "statistics.json"
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +35,24 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--protocol", metavar="NAME", help="strict, paper, or a shift such as shop-I3 (default: the one of the run)"
+    )
+    parser.add_argument(
+        "--splits", metavar="NAMES", help="only these, for example train,validation (default: all but the test)"
+    )
+    parser.add_argument(
+        "--levels",
+        action="append",
+        default=[],
+        metavar="SPLIT=LEVELS",
+        help="play these levels for a split, for example validation=1000000:1000050 or train=0,3,7; may be repeated",
+    )
+    parser.add_argument(
+        "--robustness",
+        nargs="?",
+        const="",
+        metavar="CHANGES",
+        help="play the validation levels (or those of --splits) under visual changes (default: "
+        "color,blur,cutout,resolution) and the shifts that begin in this environment; writes a table and a picture",
     )
     parser.add_argument("--env", metavar="NAME", help="where a source plays; a run and a shift know their own")
     parser.add_argument(
@@ -70,122 +67,93 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    """Play both action modes; the result holds the flat statistics of every split."""
-    from actors.cluster import ray_session
-    from actors.evaluate import evaluate_on_pool
-    from actors.placement import ClusterRole
-    from actors.pool import ActorPool
+    """Play; the result holds the flat statistics of every split, those of the first checkpoint on top."""
+    words = {**({"protocol": args.protocol} if args.protocol else {}), **parse_overrides(args.overrides)}
+    chosen = split_levels(args.levels)
+    judged = open_judged(args.run, env=args.env, words=words, train_levels=chosen.get(Role.TRAIN))
+    protocol = protocol_of(
+        judged.evaluation,
+        make_spec(judged.env),
+        judged.train_levels,
+        algorithm=judged.algorithm,
+        distinct_from=None if args.test is None else judged.train_levels,
+    )
+    protocol = with_levels(protocol, chosen)
+    roles = parse_splits(args.splits, protocol, test=args.test is not None)
+    if args.robustness is not None:
+        from trainers.robustness_command import run_robustness
 
-    run = _open(args)
-    protocol = protocol_of(run.evaluation, make_spec(run.env), run.train_levels)
-    permit = _permit(run, args.test) if args.test is not None else None
-    roles = [role for role in protocol.roles if role != Role.TEST or permit is not None]
-    out = args.out or run.directory / "evaluation"
+        return run_robustness(args, judged, protocol, roles)
+    if Role.TEST in roles and (missing := shortfall(protocol)):
+        say(missing)
+    table = _play(args, judged, protocol, roles)
+    out = args.out or judged.directory / "evaluation"
     if args.protocol:
         out = args.out or out / args.protocol
-    episodes = sum(len(protocol.split(role).jobs(mode)) for role in roles for mode in protocol.modes)
-    with (
-        ray_session(args.address),
-        ActorPool(run.evaluation.num_actors, role=ClusterRole.EVALUATOR) as pool,
-        Progress(f"evaluate {run.name}", episodes, "episodes") as progress,
-    ):
-        table = evaluate_on_pool(
-            pool,
-            run.policy,
-            protocol,
-            roles=roles,
-            seed=run.seed,
-            permit=permit,
-            num_envs=run.evaluation.num_envs,
-            temperature=run.evaluation.temperature,
-            extra={"temperature": run.evaluation.temperature} if run.evaluation.temperature != 1 else None,
-            policy_name=run.name,
-            train_seed=run.seed,
-            progress=progress.update,
-        )
     table = write_keeping_test(table, out / TABLE)
-    values = summarize(table)
-    atomic_write_json(out / SUMMARY, values)
-    _print_table(table, values)
-    say(f"Every episode: {out / TABLE}")
-    return {"run": str(run.directory), "checkpoint": str(run.policy), "table": str(out / TABLE), **values}
+    return _report(table, judged, protocol, out)
 
 
-def _open(args: argparse.Namespace) -> _Run:
-    words = {**({"protocol": args.protocol} if args.protocol else {}), **parse_overrides(args.overrides)}
-    if args.run == "random" or args.run in EXPERTS:
-        return _open_source(args.run, args.env, apply_overrides(EvaluationConfig(modes=ACTION_MODES), words))
-    run = _open_run(Path(args.run))
-    if args.env not in (None, run.env):
-        raise UsageError(f"--env is {args.env}, but {args.run} plays {run.env!r}; leave --env out.")
-    evaluation = dataclasses.replace(run.evaluation, modes=ACTION_MODES)
-    return dataclasses.replace(run, evaluation=apply_overrides(evaluation, words))
+def _play(args: argparse.Namespace, judged: Judged, protocol: EvaluationProtocol, roles: list[Role]) -> EvaluationTable:
+    policies = judged.policies(protocol)
+    episodes = sum(len(protocol.split(role).jobs(mode, protocol.epsilon)) for role in roles for mode in protocol.modes)
+    tables = []
+    with (
+        players(judged.evaluation.num_actors, args.address) as play,
+        Progress(f"evaluate {judged.name}", episodes * len(policies), "episodes") as progress,
+    ):
+        for number, (name, (policy, weights)) in enumerate(policies.items()):
+            permit: Permit | None = None
+            if Role.TEST in roles:
+                permit = permit_for(judged, name, policy, protocol.name, args.test)
+            table = play(
+                policy,
+                protocol,
+                roles=roles,
+                seed=judged.seed,
+                permit=permit,
+                num_envs=judged.evaluation.num_envs,
+                temperature=judged.evaluation.temperature,
+                extra=_columns(judged, weights),
+                policy_name=name,
+                train_seed=judged.seed,
+                progress=lambda done, total, before=number * episodes: progress.update(before + done),
+            )
+            tables.append(table)
+    return EvaluationTable.concat(tables)
 
 
-def _open_run(path: Path) -> _Run:
-    checkpoint = checkpoint_of(path)
-    directory = checkpoint.parent.parent
-    config = read_json(checkpoint / CONFIG)
-    if "data" in config:
-        experiment = config_from_json(ExperimentConfig, config)
-        data = open_training_data(experiment)
-        levels, fingerprint, evaluation = data.levels, data.view.fingerprint, experiment.evaluation
-    else:
-        online = config_from_json(OnlineConfig, config)
-        levels, fingerprint, evaluation = online.levels, "online", EvaluationConfig()
-    return _Run(
-        directory=directory,
-        policy=checkpoint,
-        name=f"{directory.name}/{checkpoint.name}",
-        config=config,
-        env=config["env"],
-        seed=int(config["seed"]),
-        train_levels=levels,
-        dataset_fingerprint=fingerprint,
-        evaluation=evaluation,
+def _columns(judged: Judged, weights: str) -> dict[str, float | int | str] | None:
+    temperature = judged.evaluation.temperature
+    columns: dict[str, float | int | str] = {"weights": weights} if weights else {}
+    return {**columns, **({"temperature": temperature} if temperature != 1 else {})} or None
+
+
+def _report(table: EvaluationTable, judged: Judged, protocol: EvaluationProtocol, out: Path) -> dict[str, Any]:
+    by_policy: dict[str, dict[str, float]] = {}
+    names = [name for name in judged.policies(protocol) if name in table.policies]
+    for name in names:
+        part = table.where(policy=name, protocol=protocol.name)
+        by_policy[name] = summarize(part)
+        weights = f" ({part.frame['weights'].iloc[0]} weights)" if "weights" in part.frame.columns else ""
+        print(f"{name}{weights}, protocol {protocol.name}")
+        _print_table(part, by_policy[name])
+    first = by_policy[names[0]]
+    atomic_write_json(out / SUMMARY, first)
+    atomic_write_json(
+        out / STATISTICS,
+        {"protocol": protocol.to_json(), "policies": by_policy, "statistics": scorecard(table)},
     )
-
-
-def _open_source(name: str, env: str | None, evaluation: EvaluationConfig) -> _Run:
-    """A source that was not trained, on the levels that others train on."""
-    if env is None and is_shift(evaluation.protocol):
-        env = find_shift(evaluation.protocol).env(Role.TRAIN.value)
-    if env is None:
-        raise UsageError(f"{name!r} plays several environments; choose one with --env, for example grid/default.")
-    return _Run(
-        directory=Path("runs") / name,
-        policy=name,
-        name=name,
-        config={"source": name, "env": env, "protocol": evaluation.protocol},
-        env=env,
-        seed=0,
-        train_levels=training_levels(evaluation.protocol, env, evaluation.num_train_levels),
-        dataset_fingerprint="none",
-        evaluation=evaluation,
-    )
-
-
-def _permit(run: _Run, reason: str) -> Permit:
-    """A permit recorded beside the run; earlier reads are said out loud."""
-    if not reason.strip():
-        raise UsageError(
-            f"--test is {reason!r}; it needs a reason, for example --test 'selected by validation return'. "
-            "Leave --test out to leave the test unread."
-        )
-    fingerprint = _without_seed(run.config)
-    permit = Ledger(run.directory / LEDGER).issue(
-        run.name, fingerprint, run.dataset_fingerprint, rule="chosen by hand", reason=reason
-    )
-    if permit.repeated:
-        say(f"This policy has read the test {permit.policy_reads_before} time(s) before; the ledger says so.")
-    return permit
-
-
-def _without_seed(config: Mapping[str, Any]) -> str:
-    from data.schema import canonical_json
-    from envs.seeding import derive_seed
-
-    return f"{derive_seed(canonical_json({k: v for k, v in config.items() if k not in ('seed', 'name')})):016x}"
+    say(f"Every episode: {out / TABLE}  Every statistic with its interval: {out / STATISTICS}")
+    return {
+        "run": str(judged.directory),
+        "protocol": protocol.name,
+        "policy": names[0],
+        "table": str(out / TABLE),
+        "statistics": str(out / STATISTICS),
+        "policies": by_policy,
+        **first,
+    }
 
 
 def _print_table(table: EvaluationTable, values: Mapping[str, float]) -> None:

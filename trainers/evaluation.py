@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from actors.evaluate import evaluate_inline
 from actors.policy import Policy
 from envs.errors import UsageError
 from envs.registry import env_names
 from envs.spec import EnvSpec, LevelSet
-from metrics.protocol import EvaluationProtocol
-from metrics.protocols import build_protocol
+from metrics.protocol import ACTION_MODES, EvaluationProtocol
+from metrics.protocols import build_protocol, training_protocol
 from metrics.table import EvaluationTable, summarize
-from trainers.config import ActionMode, EvaluationConfig, ExperimentConfig
+from trainers.config import EvaluationConfig, ExperimentConfig
 from trainers.distributed import WorkerContext, gather_objects
+
+SCORE = "eval/validation/normalized_return"
+"""What the best checkpoint is best in."""
+
+NUM_TRAIN_LEVELS = 100
+"""Training levels that are played unless settings or the published protocol say otherwise."""
 
 NO_PROTOCOL = "none"
 """Value of `EvaluationConfig.protocol` with which nothing is played."""
 
 
 def protocol_of(
-    settings: EvaluationConfig, spec: EnvSpec, train_levels: LevelSet, modes: tuple[ActionMode, ...] | None = None
+    settings: EvaluationConfig,
+    spec: EnvSpec,
+    train_levels: LevelSet,
+    *,
+    algorithm: str = "",
+    training: bool = False,
+    distinct_from: LevelSet | None = None,
 ) -> EvaluationProtocol:
     """The evaluation protocol that settings name, for these training levels.
 
@@ -29,21 +42,35 @@ def protocol_of(
         settings: Name, numbers of levels and action modes.
         spec: The environment that is trained in.
         train_levels: Levels of the realised mixture.
-        modes: Action modes; None takes those of the settings.
+        algorithm: What learned the policy; the published protocol plays each in its own way.
+        training: Whether a policy is judged while it learns; protocols play less then.
+        distinct_from: Training levels that test levels may not look like, for whoever plays the test.
 
     Raises:
         UsageError: For an unknown protocol, or training levels that it does not allow.
     """
+    name = training_protocol(settings.protocol) if training else settings.protocol
+    published = name.startswith("paper")
+    modes = settings.modes
+    if modes is None and not published:
+        modes = ("sampled",) if training else ACTION_MODES
     return build_protocol(
-        settings.protocol,
+        name,
         spec,
         train_levels,
-        num_train=settings.num_train_levels,
+        distinct_from=distinct_from,
+        algorithm=algorithm,
+        num_train=settings.num_train_levels or (None if published else NUM_TRAIN_LEVELS),
         num_validation=settings.num_validation_levels,
         num_test=settings.num_test_levels,
         episodes_per_level=settings.episodes_per_level,
-        modes=modes or settings.modes,
+        modes=modes,
     )
+
+
+def training_protocol_of(config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet) -> EvaluationProtocol:
+    """What is played to judge an experiment's policy while it learns; see `protocol_of`."""
+    return protocol_of(config.evaluation, spec, train_levels, algorithm=config.algorithm.name, training=True)
 
 
 class InlineEvaluation:
@@ -52,7 +79,7 @@ class InlineEvaluation:
     def __init__(self, config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet, context: WorkerContext) -> None:
         self._config = config
         self._context = context
-        self._protocol = protocol_of(config.evaluation, spec, train_levels)
+        self._protocol = training_protocol_of(config, spec, train_levels)
 
     def __call__(self, policy: Policy, learner_step: int) -> dict[str, float]:
         """Flat metrics, the same on every worker. Collective."""
@@ -72,6 +99,11 @@ class InlineEvaluation:
             temperature=self._config.evaluation.temperature,
             train_seed=self._config.seed,
         )
+
+
+def named_averaged(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics of the policy of averaged weights: ``eval/<split>/averaged_<statistic>``."""
+    return {f"{Path(name).parent}/averaged_{Path(name).name}": value for name, value in metrics.items()}
 
 
 def share_of(protocol: EvaluationProtocol, context: WorkerContext) -> EvaluationProtocol | None:
@@ -106,4 +138,4 @@ def check_playable(config: ExperimentConfig, spec: EnvSpec, train_levels: LevelS
             f"{spec.name!r} is an environment that cannot be played here, so no policy can be judged in it. Set "
             f"evaluation.protocol={NO_PROTOCOL} to train without, or register the environment with --plugin MODULE."
         )
-    protocol_of(config.evaluation, spec, train_levels)
+    training_protocol_of(config, spec, train_levels)

@@ -17,7 +17,7 @@ from trainers.cuda_graph import check_graphs
 from trainers.distributed import WorkerContext
 from trainers.evaluation import check_playable
 from trainers.feed import Feed, build_for_data
-from trainers.loop import Evaluate, TrainResult
+from trainers.loop import Evaluate, TrainResult, uses_evaluators
 from trainers.loop import train as run_loop
 from trainers.reporter import MultiReporter, Reporter
 from trainers.resident import check_resident
@@ -87,13 +87,25 @@ def run_inline(
     resume_from = prepare_run(config, run_dir, resume=resume)
     local = open_reporter(config, run_dir, resume_from=resume_from, data=data.report, group=group, console=console)
     both = MultiReporter([local] if reporter is None else [local, reporter])
-    with contextlib.closing(both), torch_threads(config.train.threads_per_worker):
+    with evaluator_cluster(config), contextlib.closing(both), torch_threads(config.train.threads_per_worker):
         result = run_loop(
             config, both, run_dir=run_dir, context=context, resume_from=resume_from, evaluate=evaluate, data=data
         )
     result = dataclasses.replace(result, wandb_url=local.url)
     atomic_write_json(run_dir / RESULT, result.to_json())
     return result
+
+
+@contextlib.contextmanager
+def evaluator_cluster(config: ExperimentConfig) -> Iterator[None]:
+    """A local Ray for the evaluators, where there are some and none is running yet."""
+    if not uses_evaluators(config):
+        yield
+        return
+    from actors.cluster import ray_session
+
+    with ray_session():
+        yield
 
 
 def open_and_check(config: ExperimentConfig) -> TrainingData:
@@ -162,7 +174,14 @@ def preflight(config: ExperimentConfig, cluster: Cluster, field: str = "train.nu
         UsageError: Saying what is needed, what there is, and which field to change.
     """
     workers, bundle = config.train.num_workers, learner_bundle(config.train, cluster)
-    fitting = cluster.fit(bundle)
+    fitting, beside = cluster.fit(bundle), evaluators_bundle(config, cluster).get("CPU", 0.0)
+    needed = workers * bundle["CPU"] + beside
+    if workers <= fitting and beside and needed > cluster.total("CPU"):
+        raise UsageError(
+            f"{workers} workers and {config.evaluation.num_evaluators} evaluators need {needed:g} CPUs, but the "
+            f"cluster has {cluster.describe()}. Set evaluation.num_evaluators=0, or join a larger cluster with "
+            "--address."
+        )
     if workers <= fitting:
         return
     if config.train.use_gpu and not cluster.offers("GPU"):
@@ -175,3 +194,11 @@ def preflight(config: ExperimentConfig, cluster: Cluster, field: str = "train.nu
         f"{workers} workers need {bundle_words(bundle)} each, but the cluster has {cluster.describe()}: {fitting} of "
         f"them fit. Set {remedy}, or join a larger cluster with --address."
     )
+
+
+def evaluators_bundle(config: ExperimentConfig, cluster: Cluster) -> Bundle:
+    """What all evaluators beside a training hold together; nothing where there are none."""
+    if not uses_evaluators(config):
+        return {}
+    one = bundle_of(ClusterRole.EVALUATOR, cluster)
+    return {name: amount * config.evaluation.num_evaluators for name, amount in one.items()}

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from actors.policy import Policy
 from data.prefetch import Prefetcher
 from envs.errors import RunError
+from trainers.beside import Beside, Evaluators, Judges
 from trainers.checkpoint import (
     Progress,
     averaged_checkpoint,
+    averaged_path,
     checkpoint_path,
+    load_policy,
     policy_id,
     restore,
     save_checkpoint,
+    save_progress,
 )
 from trainers.clock import Clock
 from trainers.config import ExperimentConfig
 from trainers.distributed import WorkerContext
-from trainers.evaluation import evaluation_for
+from trainers.evaluation import NO_PROTOCOL, evaluation_for, named_averaged
+from trainers.evaluation import SCORE as SCORE
 from trainers.feed import Feed, build_for_data
 from trainers.learner import Learner, LossMeter
 from trainers.reporter import Reporter
+from trainers.result import TrainResult as TrainResult
 from trainers.sequence_policy import build_policy
 from trainers.torch_policy import TorchPolicy
 from trainers.training_data import TrainingData, open_training_data
-
-SCORE = "eval/validation/normalized_return"
-"""What the best checkpoint is best in."""
 
 Evaluate = Callable[[Policy, int], dict[str, float]]
 """(policy, learner step) -> flat metrics. All workers call it at the same steps and must get the same answer."""
@@ -42,38 +45,6 @@ Evaluate = Callable[[Policy, int], dict[str, float]]
 
 class DivergedError(RunError):
     """The loss is no longer a finite number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What a finished run leaves."""
-
-    learner_step: int
-    transitions_seen: int
-    metrics: dict[str, float]
-    """The last evaluation."""
-    best_step: int
-    best_score: float | None
-    """Validation return of the best checkpoint; None if validation was never played."""
-    last: Path
-    best: Path
-    data: dict[str, Any]
-    """The realised mixture."""
-    wall_s: float
-    wandb_url: str = ""
-    """Address of the run's page, if it is online."""
-    averaged: Path | None = None
-    """The checkpoint of averaged weights, if they were averaged."""
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object with paths as texts."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> TrainResult:
-        """The inverse of `to_json`."""
-        names = [name for name in ("last", "best", "averaged") if value.get(name) is not None]
-        return cls(**{**value, **{name: Path(value[name]) for name in names}})
 
 
 def train(
@@ -85,6 +56,7 @@ def train(
     resume_from: Path | None = None,
     evaluate: Evaluate | None = None,
     data: TrainingData | None = None,
+    judges: Judges | None = None,
 ) -> TrainResult:
     """Learn a policy from recorded data; evaluate and save it along the way.
 
@@ -94,8 +66,10 @@ def train(
         run_dir: ``checkpoints/`` is written in it.
         context: This worker among all of them; None for the only one.
         resume_from: Checkpoint to go on from, with exactly the batch that came next.
-        evaluate: None plays the protocol's train and validation levels in this process.
+        evaluate: None plays the protocol's train and validation levels in this process, unless the config has
+            evaluators.
         data: Opened training data; None opens what the config names.
+        judges: In place of the config's evaluators; closed at the end.
 
     Raises:
         UsageError: For a config that does not fit the data or the environment.
@@ -105,11 +79,24 @@ def train(
     started = time.monotonic()
     context = context or WorkerContext()
     data = (data or open_training_data(config)).placed(config.train, context)
+    beside = evaluate is None and uses_evaluators(config)
     evaluate = evaluate or evaluation_for(config, data.spec, data.levels, context)
     run = Run(config, reporter, run_dir, context, data, evaluate)
-    run.begin(resume_from)
-    advance(run, config.train.learner_steps)
+    if beside and context.is_first and judges is None:
+        judges = Evaluators(config, data.spec, data.levels)
+    if beside:
+        batch_size, averaged = config.train.batch_size, run.averaged is not None
+        run.beside = Beside(judges, context, reporter, run_dir, batch_size, averaged=averaged)
+    with contextlib.closing(run):
+        run.begin(resume_from)
+        advance(run, config.train.learner_steps)
+        run.finish()
     return run.result(time.monotonic() - started)
+
+
+def uses_evaluators(config: ExperimentConfig) -> bool:
+    """Whether checkpoints are judged beside training."""
+    return config.evaluation.num_evaluators > 0 and config.evaluation.protocol != NO_PROTOCOL
 
 
 def advance(run: Run, last: int) -> None:
@@ -144,6 +131,7 @@ class Run:
         average = self.learner.average
         self.averaged = None if average is None else self._policy(average.policy.eval())
         self.meter, self.clock, self.progress = LossMeter(context), Clock(), Progress()
+        self.beside: Beside | None = None
 
     @property
     def transitions_seen(self) -> int:
@@ -167,6 +155,11 @@ class Run:
         if self.progress.evaluation:
             # The process may have died between saving and reporting.
             self.reporter.report(self.progress.evaluated_step, self.progress.evaluation, resume_from)
+        for step in self.progress.pending:
+            if self.beside is not None:
+                self.beside.hand_over(step)
+            else:
+                self._catch_up(step)
 
     def count(self, losses: dict[str, Tensor]) -> None:
         """Take in the losses of a step."""
@@ -186,7 +179,8 @@ class Run:
         if evaluating or self.is_due(settings.checkpoint_every):
             self.save()
         if evaluating:
-            self.reporter.report(step, self.progress.evaluation, checkpoint_path(self.run_dir, step))
+            self.report()
+        self.settle(together=evaluating)
 
     def step_metrics(self) -> dict[str, float]:
         """Mean losses and rates since the last row.
@@ -204,8 +198,12 @@ class Run:
         return {f"train/loss/{name}": value for name, value in losses.items()} | rates
 
     def evaluate_policy(self) -> dict[str, float]:
-        """Play with the policy, and with the averaged one. Collective."""
+        """Play with the policy, and with the averaged one; only mark the step where evaluators do. Collective."""
         algorithm, step = self.learner.whole, self.learner.learner_step
+        if self.beside is not None:
+            if self.context.is_first:
+                self.progress = self.progress.handed_over(step)
+            return {}
         started = time.perf_counter()
         with self.clock.pause():
             self.learner.gather()
@@ -226,6 +224,43 @@ class Run:
         with self.clock.pause():
             save_checkpoint(self.run_dir, self.learner, self.progress, self.config, self.data.spec)
 
+    def report(self) -> None:
+        """Tell what was found of this step's checkpoint, or hand it to the evaluators."""
+        step = self.learner.learner_step
+        if self.beside is not None:
+            self.beside.hand_over(step)
+        else:
+            self.reporter.report(step, self.progress.evaluation, checkpoint_path(self.run_dir, step))
+
+    def settle(self, *, together: bool) -> None:
+        """Take in what evaluators have found meanwhile."""
+        if self.beside is not None:
+            self.progress = self.beside.settle(self.progress, together=together)
+
+    def finish(self) -> None:
+        """Wait for the evaluators."""
+        if self.beside is not None:
+            self.progress = self.beside.finish(self.progress)
+
+    def close(self) -> None:
+        """End the evaluators."""
+        if self.beside is not None:
+            self.beside.close()
+
+    def _catch_up(self, step: int) -> None:
+        """Judge a checkpoint that evaluators of an earlier process had not judged; now there are none."""
+        paths = [checkpoint_path(self.run_dir, step)]
+        if self.averaged is not None:
+            paths.append(averaged_path(paths[0]))
+        found = [self._evaluate(load_policy(path, self.context.device), step) for path in paths]
+        metrics = {**found[0], **(named_averaged(found[1]) if len(found) > 1 else {})}
+        if self.context.is_first:
+            self.reporter.log(step, {"transitions_seen": step * self.config.train.batch_size, **metrics})
+        self.progress = self.progress.judged(step, metrics, metrics.get(SCORE))
+        if self.context.is_first:
+            save_progress(self.run_dir, self.progress)
+        self.reporter.report(step, metrics, paths[0])
+
     def result(self, wall_s: float) -> TrainResult:
         """What the finished run leaves."""
         progress = self.progress
@@ -244,8 +279,3 @@ class Run:
 
     def _policy(self, network: nn.Module) -> TorchPolicy:
         return build_policy(network, self.data.spec, "", self.context.device, self.config.train.precision)
-
-
-def named_averaged(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics of the policy of averaged weights: ``eval/<split>/averaged_<statistic>``."""
-    return {f"{Path(name).parent}/averaged_{Path(name).name}": value for name, value in metrics.items()}

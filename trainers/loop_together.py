@@ -93,6 +93,8 @@ def check_alike(configs: Sequence[ExperimentConfig]) -> None:
     """
     if configs[0].train.num_workers > 1:
         raise UsageError("Several models train in one process; set train.num_workers=1, or train them one by one.")
+    if configs[0].evaluation.num_evaluators:
+        raise UsageError("Models that train together are judged by their own process; set evaluation.num_evaluators=0.")
     first = flat_fields(config_json(configs[0]))
     for config in configs[1:]:
         other = flat_fields(config_json(config))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from envs.spec import EnvSpec
 from trainers.algorithms import Algorithm, build_algorithm
 from trainers.averaging import WeightAverage
-from trainers.config import AlgorithmConfig, ExperimentConfig, NetworkConfig
+from trainers.config import AlgorithmConfig, ExperimentConfig, NetworkConfig, Precision
 from trainers.networks import build_policy_network
 from trainers.sequence_policy import build_policy
 from trainers.torch_policy import TorchPolicy
@@ -35,6 +35,14 @@ def policy_id(network: nn.Module) -> str:
     return f"policy-{digest.hexdigest()}"
 
 
+def network_id(checkpoint: Path) -> str:
+    """What a checkpoint says that its parameters are called; empty where it does not say."""
+    try:
+        return str(json.loads((checkpoint / DESCRIPTION).read_text()).get("policy_id", ""))
+    except (OSError, ValueError):
+        return ""
+
+
 def describe_policy(policy: nn.Module, algorithm: Algorithm, config: ExperimentConfig, spec: EnvSpec) -> dict[str, Any]:
     """What `read_policy` needs beside the parameters, as JSON; ``prefix`` where the policy is a part by itself."""
     description = {
@@ -42,6 +50,7 @@ def describe_policy(policy: nn.Module, algorithm: Algorithm, config: ExperimentC
         "env": spec.to_json(),
         "network": dataclasses.asdict(config.network),
         "algorithm": dataclasses.asdict(config.algorithm),
+        "precision": config.train.precision,
     }
     own = algorithm.policy()
     prefixes = [f"{name}." for name, module in algorithm.named_modules() if module is own]
@@ -54,7 +63,8 @@ def read_policy(checkpoint: Path, device: torch.device | str) -> TorchPolicy:
     spec = EnvSpec.from_json(description["env"])
     tensors = load_file(checkpoint / PARAMETERS)
     network = _network(spec, description, tensors)
-    return build_policy(network.eval(), spec, description["policy_id"], device)
+    precision: Precision = description.get("precision", "auto")
+    return build_policy(network.eval(), spec, description["policy_id"], device, precision)
 
 
 def _network(spec: EnvSpec, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:

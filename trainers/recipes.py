@@ -95,7 +95,7 @@ def _grid_paper(experiment: ExperimentConfig, name: str) -> ExperimentConfig:
 
 
 def _procgen_paper(experiment: ExperimentConfig, name: str) -> ExperimentConfig:
-    evaluation = dataclasses.replace(experiment.evaluation, protocol="paper")
+    evaluation = EvaluationConfig(protocol="paper")  # its own numbers of levels and episodes
     return dataclasses.replace(paper_images(experiment, name), evaluation=evaluation)
 
 

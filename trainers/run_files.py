@@ -36,6 +36,8 @@ HOW_NOT_WHAT = (
     "train.shard",
     "train.together",
     "tracking.",
+    "evaluation.num_evaluators",
+    "evaluation.num_actors",
 )
 """Fields that a resumed run may change: they do not change what is learned."""
 CONFIG, RUN, RESULT = "config.json", "run.json", "result.json"

@@ -36,6 +36,11 @@ class SequencePolicy(TorchPolicy):
         super().__init__(network, spec, policy_id, device, precision)
         self._memory: _Memory | None = None
 
+    @property
+    def max_slots(self) -> int | None:
+        """As many as are asked for: its windows are computed together."""
+        return None
+
     def act(self, inputs: PolicyInput) -> npt.NDArray[np.float32]:
         """Log-probabilities [B, A].
 

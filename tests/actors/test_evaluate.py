@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from actors.choice import choose_sampled, mixed_with_uniform
 from actors.evaluate import evaluate, evaluate_inline
 from actors.policy import PolicyInput
 from actors.sources import SourceSpec, load_policy
 from envs.errors import UsageError
 from envs.registry import make_spec
+from envs.seeding import rng_for
 from envs.spec import LevelSet
 from metrics.ledger import Ledger, SealedTestError
-from metrics.protocol import ActionMode, EvaluationProtocol, Role, Split, paper, strict
+from metrics.paper_protocol import paper
+from metrics.protocol import ActionMode, EvaluationProtocol, Role, Split, strict
 from metrics.protocols import build_protocol, training_levels
 from metrics.table import EvaluationTable
 from tests.actors.oracle import HashPolicy, play_slowly
@@ -175,3 +178,50 @@ def test_environments_without_the_same_columns_are_refused_before_anything_is_pl
     splits = (Split(Role.TRAIN, LevelSet.range("grid/default", 0, 2)), Split(Role.VALIDATION, QUIZ))
     with pytest.raises(UsageError, match="cannot play both 'grid/default' and 'quiz/default'"):
         evaluate_inline(Untouched(), EvaluationProtocol("odd", splits))
+
+
+def test_greedy_actions_give_way_to_random_ones_as_often_as_epsilon_says() -> None:
+    env, epsilon = "grid/default", 0.3
+    levels = LevelSet.range(env, 0, 40)
+    split = Split(Role.TRAIN, levels, episodes_per_level=3)
+    played = {
+        chance: evaluate_inline(
+            hash_policy(env), EvaluationProtocol("x", (split,), ("greedy",), epsilon=chance), num_envs=8
+        ).frame
+        for chance in (0.0, 1e-12, epsilon)
+    }
+    assert [len(frame) for frame in played.values()] == [40, 120, 120]
+    firsts = [played[chance].query("episode == 0")["length"].tolist() for chance in (0.0, 1e-12, epsilon)]
+    assert firsts[0] == firsts[1] != firsts[2]
+
+    log_probs = np.log(np.array([[0.2, 0.5, 0.3, 1e-45]], dtype=np.float32)).repeat(20_000, axis=0)
+    log_probs[:, 3] = -np.inf
+    uniforms = rng_for("epsilon").random(20_000)
+    actions = choose_sampled(mixed_with_uniform(log_probs, epsilon), uniforms).actions
+    shares = np.bincount(actions, minlength=4) / len(actions)
+    np.testing.assert_allclose(shares, [0.1, 0.8, 0.1, 0.0], atol=0.01)
+
+
+def test_episodes_that_are_expected_to_be_long_begin_first_and_no_row_depends_on_it() -> None:
+    plain = evaluate_inline(hash_policy("grid/default"), protocol(), num_envs=1)
+    lengths = {
+        (row.env, row.mode, row.level, row.episode): row.length for row in plain.frame.itertuples() if row.level != 3
+    }
+    ended: list[tuple[int, float]] = []
+
+    class Levels(HashPolicy):
+        """Notes the first frame of every episode."""
+
+        def act(self, inputs):  # type: ignore[no-untyped-def]
+            if inputs.starting[0] and inputs.running[0]:
+                ended.append((len(ended), float(np.asarray(inputs.observations["image"][0]).sum())))
+            return super().act(inputs)
+
+    spec = make_spec("grid/default")
+    sorted_table = evaluate_inline(Levels(spec.num_actions, None), protocol(), num_envs=1, expected_lengths=lengths)
+    assert sorted_table.frame.equals(plain.frame)
+    longest_first = [frame for _, frame in ended]
+    ended.clear()
+    evaluate_inline(Levels(spec.num_actions, None), protocol(), num_envs=1)
+    assert [frame for _, frame in ended] != longest_first
+    assert sorted(frame for _, frame in ended) == sorted(longest_first)

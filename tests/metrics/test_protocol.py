@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from envs.errors import UsageError
 from envs.spec import EnvSpec, LevelSet
-from metrics import protocol
+from metrics import paper_protocol, protocol
 from metrics.protocol import EvaluationProtocol, Role, Split
-from metrics.protocols import PROTOCOLS, build_protocol
+from metrics.protocols import PROTOCOLS, _first_distinct, build_protocol, shortfall, training_protocol
 
 ENV = "grid/default"
 SPEC = EnvSpec(ENV, {}, 5, 50, 2**31 - 1, {"official": (0.0, 10.0), "paper": (1.0, 9.0)})
@@ -46,20 +46,71 @@ def test_levels_beyond_the_universe_are_refused() -> None:
 
 
 def test_paper_ranges_follow_training_and_the_test_is_a_repeatable_sample_of_all_levels() -> None:
-    paper = protocol.paper(SPEC, TRAIN, num_train=10)
+    paper = paper_protocol.paper(SPEC, TRAIN, num_train=10)
     assert paper.split(Role.VALIDATION).levels == LevelSet.range(ENV, 200, 250)
     test = paper.split(Role.TEST).levels
     assert len(test) == 100
     assert max(test) > 2**30
-    assert test == protocol.paper(SPEC, TRAIN).split(Role.TEST).levels
+    assert test == paper_protocol.paper(SPEC, TRAIN).split(Role.TEST).levels
     assert paper.normalization == "paper"
 
 
 def test_paper_states_the_overlap_that_strict_refuses() -> None:
     tiny = replace(SPEC, level_universe=300, return_bounds={})
-    paper = protocol.paper(tiny, TRAIN, num_test=300)
+    paper = paper_protocol.paper(tiny, TRAIN, num_train=200, num_test=300)
     assert paper.overlaps() == {("train", "test"): 200, ("validation", "test"): 50}
     assert paper.normalization is None
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "modes", "epsilon"),
+    [("bc", ("sampled",), 0.0), ("dt", ("sampled",), 0.0), ("iql", ("greedy",), 0.0), ("cql", ("greedy",), 0.001)],
+)
+def test_the_paper_plays_each_algorithm_in_its_own_way(algorithm: str, modes: tuple[str, ...], epsilon: float) -> None:
+    paper = build_protocol("paper", SPEC, TRAIN, algorithm=algorithm)
+    assert (paper.modes, paper.epsilon, paper.weights) == (modes, epsilon, ("last",))
+    counts = [len(split.jobs(modes[0], epsilon)) for split in paper.splits]  # type: ignore[arg-type]
+    # A second greedy episode on one of the 50 validation levels would be the first one again.
+    assert counts == ([100, 50, 100] if algorithm == "iql" else [100, 100, 100])
+    assert EvaluationProtocol.from_json(json.loads(json.dumps(paper.to_json()))) == paper
+
+
+def test_the_paper_plays_a_hundred_episodes_on_few_training_levels_and_ten_while_training() -> None:
+    few = build_protocol("paper", SPEC, LevelSet.range(ENV, 0, 7))
+    assert len(few.split(Role.TRAIN).jobs("sampled")) == 105
+    assert few.modes == ("sampled", "greedy")
+    periodic = build_protocol(training_protocol("paper"), SPEC, TRAIN, algorithm="bc")
+    assert [len(split.jobs("sampled")) for split in periodic.splits] == [10, 10, 10]
+    assert (periodic.name, training_protocol("strict")) == ("paper-periodic", "strict")
+    asked = build_protocol("paper", SPEC, TRAIN, algorithm="cql", modes=("sampled",), num_validation=5)
+    assert (asked.modes, asked.epsilon) == (("sampled",), 0.0)
+    assert len(asked.split(Role.VALIDATION).jobs("sampled")) == 5
+
+
+def test_strict_reads_only_test_levels_that_look_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    def looks(levels: LevelSet, *_: object) -> list[str]:
+        return [str(level % 1000 // 2) for level in levels]  # two neighbors look alike, and so do levels 1000 apart
+
+    monkeypatch.setattr("envs.audit.level_hashes", looks)
+    monkeypatch.setattr("metrics.protocols._hashes", lambda levels: tuple(looks(levels)))
+    monkeypatch.setattr("metrics.protocols._first_distinct", _first_distinct.__wrapped__)
+    options = {"num_validation": 20, "num_test": 6}
+    train = LevelSet.range(ENV, 0, 12)
+    for known, first in ((train, 20), (LevelSet.range(ENV, 0, 40), 40)):
+        strict = build_protocol("strict", SPEC, train, distinct_from=known, **options)
+        assert strict.split(Role.TEST).levels.levels == tuple(2_000_000 + first + 2 * i for i in range(6))
+        assert strict.split(Role.VALIDATION).levels == LevelSet.range(ENV, 1_000_000, 1_000_020)
+    assert build_protocol("strict", SPEC, train, **options).split(Role.TEST).levels.levels[0] == 2_000_000
+    assert strict.weights == ("best", "last")
+
+
+def test_a_reduced_test_is_said_to_be_one() -> None:
+    assert shortfall(protocol.strict(SPEC, TRAIN)) == ""
+    assert "at least 500 test episodes" in shortfall(protocol.strict(SPEC, TRAIN, num_test=160))
+    assert "but 499 are set" in shortfall(
+        protocol.strict(SPEC, TRAIN, num_test=499, episodes_per_level=3, modes=("sampled", "greedy"))
+    )
+    assert shortfall(build_protocol("paper", SPEC, TRAIN)) == ""
 
 
 def test_greedy_plays_one_episode_a_level() -> None:

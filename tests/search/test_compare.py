@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from envs.errors import UsageError
+from metrics.protocol import Role
 from metrics.table import EvaluationTable
 from search.compare import compare, compare_lines
 from search.findings import Bootstrap
@@ -129,3 +130,31 @@ def test_wrong_use_is_answered(study_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(UsageError, match="no evaluation table"):
         compare(str(tmp_path / "notes.txt"), str(study_dir))
+
+
+def test_one_sentence_answers_whether_b_is_better_on_unseen_levels(study_dir: Path, tmp_path: Path) -> None:
+    better = compare(f"{study_dir}:10", f"{study_dir}:1000", FEW)
+    assert better["answer"].startswith("B (")
+    assert "is better than A" in better["answer"]
+    assert "on 120 unseen levels (test, sampled actions)" in better["answer"]
+    assert "paired level by level" in better["answer"]
+    assert compare_lines(better)[-1] == better["answer"]
+    assert "is worse than A" in compare(f"{study_dir}:1000", f"{study_dir}:10", FEW)["answer"]
+
+    EvaluationTable(rows("a", Role.TRAIN, 0.5)).write(tmp_path / "a.parquet")
+    EvaluationTable(rows("b", Role.TRAIN, 0.5)).write(tmp_path / "b.parquet")
+    only_train = compare(str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet"), FEW)
+    assert "nothing can be said about unseen ones" in only_train["answer"]
+    for name, count in (("c", 1), ("d", 1)):
+        EvaluationTable(rows(name, Role.VALIDATION, 0.5, num_played=count)).write(tmp_path / f"{name}.parquet")
+    one = compare(str(tmp_path / "c.parquet"), str(tmp_path / "d.parquet"), FEW)
+    assert "one level: nothing to resample" in one["answer"]
+
+
+def test_best_and_last_weights_of_a_run_are_not_two_runs(tmp_path: Path) -> None:
+    for run, best in (("a", 0.4), ("b", 0.6)):
+        frames = [rows(f"{run}/{w}", Role.VALIDATION, s, weights=w) for w, s in (("best", best), ("last", 0.1))]
+        EvaluationTable(pd.concat(frames)).write(tmp_path / f"{run}.parquet")
+    row = only(compare(str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet"), FEW), "validation")
+    assert row["num_runs"] == {"a": 1, "b": 1}
+    assert row["difference"]["point"] == pytest.approx(2.0)  # type: ignore[index]

@@ -18,9 +18,9 @@ from trainers.algorithms import build_algorithm
 from trainers.checkpoint import averaged_checkpoint, load_policy, policy_id
 from trainers.config import ExperimentConfig, TrainConfig
 from trainers.distributed import WorkerContext
+from trainers.evaluation import SCORE, named_averaged
 from trainers.launch import run_inline
 from trainers.learner import Learner
-from trainers.loop import SCORE, named_averaged
 
 KINDS = pytest.mark.parametrize("kind", ["ema", "uniform"])
 

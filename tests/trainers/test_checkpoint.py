@@ -94,7 +94,7 @@ def test_the_last_and_the_best_stay_and_others_go(tmp_path: Path, config: Experi
     assert len([path for path in (tmp_path / "checkpoints").iterdir() if not path.is_symlink()]) == 2
 
 
-@pytest.mark.parametrize("killed_at", ["os.replace", "trainers.checkpoint._link", "trainers.checkpoint._prune"])
+@pytest.mark.parametrize("killed_at", ["os.replace", "trainers.checkpoint._link", "trainers.checkpoint.prune"])
 def test_a_killed_save_leaves_a_whole_checkpoint(
     tmp_path: Path, config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch, killed_at: str
 ) -> None:
@@ -112,7 +112,7 @@ def test_a_killed_save_leaves_a_whole_checkpoint(
         with pytest.raises(Killed):
             save(tmp_path, learner, config)
     last = latest_checkpoint(tmp_path)
-    assert last == (checkpoint_path(tmp_path, 4) if killed_at.endswith("_prune") else before).resolve()
+    assert last == (checkpoint_path(tmp_path, 4) if killed_at.endswith(".prune") else before).resolve()
     restore(last, make_learner(config))
     assert save(tmp_path, learner, config).resolve() == latest_checkpoint(tmp_path), "the next save works"
     hidden = [path for path in (tmp_path / "checkpoints").iterdir() if path.name.startswith(".") and path.is_dir()]

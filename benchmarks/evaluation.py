@@ -1,0 +1,162 @@
+"""Evaluation against what it could be at best, and against how it was published.
+
+100 episodes on each of two splits of a Procgen game (training and validation levels, sampled actions) with one network,
+measured three ways in one run:
+
+    evaluation   both splits together, as `gengap evaluate` and evaluators play them, in one process
+    inference    the same network on full batches, nothing else; measured now and then in between
+    published    one environment, one frame at a time, on some of the same episodes
+
+Useful rows are steps of the 200 episodes; slots that have nothing left to play count for nothing. Bars: 85 % of
+inference, in rows/s, and 20 times the episodes/s of the published way. The episodes are the same, so the ratio of
+episodes/s is that of steps/s. On a CPU batching gains only what one core loses on single frames; the second bar is for
+a GPU (--device cuda).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from actors.evaluate import evaluate_inline
+from actors.policy import PolicyInput
+from actors.rollout import Job, num_slots, play
+from benchmarks.common import report
+from envs.registry import make_spec, make_vec
+from envs.spec import LevelSet
+from metrics.protocol import EvaluationProtocol, Role, strict
+from trainers.config import NetworkConfig
+from trainers.networks import build_policy_network
+from trainers.torch_policy import TorchPolicy
+
+clock = time.process_time
+"""Processor time: everything measured here runs in one thread, and other programs do not count. Wall time on a GPU."""
+
+BAR_INFERENCE, BAR_PUBLISHED = 0.85, 20.0
+SEED = 0
+
+
+class Compared:
+    """A policy that now and then also computes a full batch, so that both are timed on the same machine at once."""
+
+    def __init__(self, policy: TorchPolicy, num_envs: int, every: int = 25) -> None:
+        self._policy, self.policy_id, self.max_slots = policy, policy.policy_id, policy.max_slots
+        self._full, self._every = full_batch(policy, num_envs), every
+        self.seconds = self.full_seconds = 0.0
+        self.calls = self.full_rows = 0
+
+    def act(self, inputs: PolicyInput) -> np.ndarray:
+        """Log-probabilities [B, A]."""
+        started = clock()
+        log_probs = self._policy.act(inputs)
+        self.seconds += clock() - started
+        self.calls += 1
+        if self.calls % self._every == 0:
+            started = clock()
+            self._policy.act(self._full)
+            self.full_seconds += clock() - started
+            self.full_rows += len(self._full)
+        return log_probs
+
+
+def full_batch(policy: TorchPolicy, num_envs: int) -> PolicyInput:
+    """Random frames in every slot."""
+    shape = policy.spec.observation_columns["image"].shape
+    frames = np.random.default_rng(0).integers(0, 256, (num_envs, *shape), dtype=np.uint8)
+    zeros = np.zeros(num_envs, dtype=np.float32)
+    return PolicyInput({"image": frames}, zeros.astype(np.bool_), zeros.astype(np.int32), zeros)
+
+
+def policy_for(args: argparse.Namespace) -> TorchPolicy:
+    """The shipped policy of the game, or an untrained network."""
+    spec = make_spec(f"procgen/{args.game}")
+    if args.shipped:
+        from trainers.experts import load_expert
+
+        network = load_expert(args.game).network
+    else:
+        torch.manual_seed(0)
+        network = build_policy_network(spec, NetworkConfig(encoder=args.network)).eval()
+    return TorchPolicy(network, spec, "bench", args.device)
+
+
+def evaluation_rows_per_s(policy: TorchPolicy, protocol: EvaluationProtocol, num_envs: int) -> dict[str, float]:
+    """Useful rows/s of both splits together, rows/s of full batches meanwhile, and where the time went."""
+    compared = Compared(policy, num_envs)
+    policy.act(full_batch(policy, num_envs))
+    started = clock()
+    table = evaluate_inline(compared, protocol, roles=(Role.TRAIN, Role.VALIDATION), seed=SEED, num_envs=num_envs)
+    seconds = clock() - started - compared.full_seconds
+    steps = int(table.frame["length"].sum())
+    return {
+        "rows_per_s": steps / seconds,
+        "inference_rows_per_s": compared.full_rows / compared.full_seconds,
+        "seconds": seconds,
+        "steps": steps,
+        "episodes": len(table),
+        "episodes_per_s": len(table) / seconds,
+        "in_policy": compared.seconds / seconds,
+        "busy_slots": steps / (compared.calls * num_slots(policy, num_envs)),
+    }
+
+
+def published_steps_per_s(policy: TorchPolicy, jobs: Sequence[Job], seconds: float) -> float:
+    """Steps/s of one environment with single frames."""
+    env = make_vec(policy.spec.name, 1)
+    steps, started = 0, clock()
+    for result in play(env, policy, jobs, seed=SEED):
+        steps += result.length
+        if (elapsed := clock() - started) > seconds:
+            break
+    env.close()
+    return steps / elapsed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--game", default="coinrun")
+    parser.add_argument("--network", default="impala")
+    parser.add_argument("--shipped", action="store_true", help="play the game's shipped policy, not an untrained one")
+    parser.add_argument("--episodes", type=int, default=100, help="on each split")
+    parser.add_argument("--num-envs", type=int, default=64)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement of single frames")
+    args = parser.parse_args()
+    global clock
+    if args.device == "cpu":
+        torch.set_num_threads(1)
+    else:
+        clock = time.perf_counter
+    policy, spec = policy_for(args), make_spec(f"procgen/{args.game}")
+    levels = LevelSet.range(spec.name, 0, 200)
+    protocol = strict(spec, levels, num_train=args.episodes, num_validation=args.episodes, num_test=1)
+    jobs = [job for split in protocol.splits[:2] for job in split.jobs("sampled")]
+    single = [published_steps_per_s(policy, jobs[:: max(1, len(jobs) // 20)], args.seconds)]
+    evaluation = evaluation_rows_per_s(policy, protocol, args.num_envs)
+    single.append(published_steps_per_s(policy, jobs[1 :: max(1, len(jobs) // 20)], args.seconds))
+    share = evaluation["rows_per_s"] / evaluation["inference_rows_per_s"]
+    speedup = evaluation["rows_per_s"] / statistics.mean(single)
+    report(
+        "evaluation_share_of_inference",
+        round(share, 3),
+        "useful rows/s over rows/s of full batches",
+        BAR_INFERENCE,
+        share >= BAR_INFERENCE and speedup >= BAR_PUBLISHED,
+        times_one_environment=round(speedup, 2),
+        times_bar=BAR_PUBLISHED,
+        published_steps_per_s=[round(value) for value in single],
+        evaluation={name: round(value, 3) for name, value in evaluation.items()},
+        game=args.game,
+        network="shipped" if args.shipped else args.network,
+        num_envs=args.num_envs,
+        device=args.device,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The picture of a robustness curve: a pure function of `metrics.robustness.robustness_curve`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from envs.errors import UsageError
+from envs.visual import CHANGES
+from metrics.figure import PALETTE
+
+_STYLE: dict[str, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "legend.frameon": False,
+    "svg.hashsalt": "gengap",
+}
+_MARKERS = "osD^vPX*"
+
+
+def robustness_figure(entries: Sequence[Mapping[str, Any]], *, title: str, mode: str = "") -> Figure:
+    """Return against strength, a line per visual change; beside it one interval per shift.
+
+    Args:
+        entries: Of one role.
+        title: Above the picture, for example the policy's name.
+        mode: Action mode; empty takes the first that occurs.
+
+    Raises:
+        UsageError: If there is nothing to draw.
+    """
+    if not entries:
+        raise UsageError("A robustness curve without entries cannot be drawn; evaluate the policy with --robustness.")
+    mode = mode or entries[0]["mode"]
+    shown = [entry for entry in entries if entry["mode"] == mode]
+    families = list(dict.fromkeys(e["family"] for e in shown if e["family"] in CHANGES))
+    shifts = [e for e in shown if e["family"] not in CHANGES and e["family"] != "none"]
+    widths = [width for width, part in ((5.4, families), (4.6, shifts)) if part] or [5.4]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(sum(widths), 4.2), dpi=150, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = list(figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0])
+        plain = next((e["normalized_return"] for e in shown if e["family"] == "none"), None)
+        if families or not shifts:
+            _draw_lines(axes.pop(0), shown, families, plain)
+        if shifts:
+            _draw_shifts(axes.pop(0), shifts, plain)
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    return figure
+
+
+def _draw_lines(
+    axes: Any, shown: Sequence[Mapping[str, Any]], families: Sequence[str], plain: Mapping[str, Any] | None
+) -> None:
+    for index, family in enumerate(families):
+        points = sorted((e["strength"], e["normalized_return"]) for e in shown if e["family"] == family)
+        if plain is not None:
+            points = [(0, plain), *points]
+        x = np.array([strength for strength, _ in points]) + 0.03 * (index - (len(families) - 1) / 2)
+        y, low, high = (np.array([_end(value, name) for _, value in points]) for name in ("point", "low", "high"))
+        color = PALETTE[index % len(PALETTE)]
+        axes.plot(x, y, color=color, marker=_MARKERS[index % len(_MARKERS)], label=family)
+        axes.vlines(x, low, high, color=color, linewidth=1.2)
+    axes.set(xlabel="strength of the change (0: none)", ylabel="normalized return", xticks=range(4))
+    if families:
+        axes.legend(title="visual change")
+
+
+def _draw_shifts(axes: Any, shifts: Sequence[Mapping[str, Any]], plain: Mapping[str, Any] | None) -> None:
+    for y, entry in enumerate(shifts):
+        value = entry["normalized_return"]
+        axes.hlines(y, _end(value, "low"), _end(value, "high"), color=PALETTE[0], linewidth=5, alpha=0.35)
+        axes.plot(value["point"], y, color=PALETTE[0], marker="o")
+    if plain is not None:
+        axes.axvline(plain["point"], color="#6B6B6B", linestyle="--", linewidth=1.2, label="no shift")
+        axes.legend()
+    axes.set_yticks(range(len(shifts)), [entry["family"] for entry in shifts])
+    axes.set(xlabel="normalized return", ylim=(len(shifts) - 0.5, -0.5))
+
+
+def _end(value: Mapping[str, Any], name: str) -> float:
+    end = value[name]
+    return float("nan") if end is None else float(end)
