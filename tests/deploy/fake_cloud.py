@@ -87,7 +87,8 @@ def start_head(folder: Path) -> None:
         f"--autoscaling-config={folder / 'ray_bootstrap_config.yaml'}",
         "--num-cpus=0",
     ]
-    patiently([*command, "--resources", '{"train_driver": 8}', "--disable-usage-stats"])
+    # `ray stop` sees no process outside of these namespaces.
+    patiently([*command, "--resources", '{"train_driver": 8}', "--disable-usage-stats"], between=["ray", "stop"])
 
 
 def autoscaling_config(head_id: str) -> dict[str, Any]:

@@ -76,11 +76,19 @@ def run(command: list[str], *, check: bool = True, **variables: str) -> str:
     return result.stdout
 
 
-def patiently(command: list[str], tries: int = 3) -> str:
-    """Run, and again if it was only too slow: Ray gives a node 30 s to start, which a busy machine may not keep."""
+def patiently(command: list[str], between: list[str] | None = None, tries: int = 3) -> str:
+    """Run, and again if it was only too slow: Ray gives a node 30 s to start, which a busy machine may not keep.
+
+    Args:
+        command: What to run.
+        between: Clears away what a try has left.
+        tries: How often.
+    """
     for _ in range(tries - 1):
         with contextlib.suppress(RuntimeError):
             return run(command)
+        if between is not None:
+            run(between, check=False)
     return run(command)
 
 
