@@ -7,20 +7,28 @@ one machine alone, it is not asked for.
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from envs.console import say
+from envs.errors import UsageError
 
 ENV_SLOT = "env_actor"
 """Custom resource of machines that host environments, as many as they have CPUs."""
 DRIVER_SLOT = "train_driver"
 """Custom resource of the head: one for each driver whose memory it has."""
 DRIVER_MEMORY_BYTES = 1e6
+CAN_START = "GENGAP_CAN_START"
+BOOTSTRAP = "~/ray_bootstrap_config.yaml"
 BOOT_S = 1200.0
 """A machine that the autoscaler starts is given this long to boot, install and join."""
 
@@ -119,23 +127,51 @@ def actor_options(bundle: Bundle) -> dict[str, Any]:
 def read_cluster(ray: Any) -> Cluster:
     """The cluster that Ray is connected to, with what its autoscaler may still start."""
     running = [Machine(dict(node["Resources"])) for node in ray.nodes() if node["Alive"]]
-    return Cluster((*running, *_startable(ray, running)))
+    return Cluster((*running, *_startable(running)))
 
 
-def _startable(ray: Any, running: list[Machine]) -> list[Machine]:
-    """Machines that the autoscaler has told the cluster's directory about and that do not run yet."""
-    config = ray._private.state.state.get_cluster_config()
+def _startable(running: list[Machine]) -> list[Machine]:
+    """Machines that the autoscaler may still start; Ray itself tells nobody, so the head's copy of the file does."""
+    if not any(machine.resources.get(DRIVER_SLOT) for machine in running):
+        return []  # none of our cluster files started this
     left = list(running)
     found = []
-    for group in config.node_group_configs if config is not None else ():
-        resources = dict(group.resources)
+    for resources, most in declared_machines():
         alike = [machine for machine in left if _is_of_type(machine.resources, resources)]
         left = [machine for machine in left if machine not in alike]
-        # -1 stands for no limit.
-        count = max(0, group.max_count - len(alike)) if group.max_count >= 0 else 1000
-        if count:
-            found.append(Machine(resources, count, running=False))
+        if most > len(alike):
+            found.append(Machine(resources, most - len(alike), running=False))
     return found
+
+
+def declared_machines() -> list[tuple[dict[str, float], int]]:
+    """Resources of the kinds of workers that the autoscaler starts, each with the most of them there may be.
+
+    They are read from the variable `CAN_START`, a JSON list of ``{"count": 6, "resources": {"CPU": 16}}``, or from the
+    file that `ray up` leaves on the head.
+
+    Raises:
+        UsageError: If the variable holds something else.
+    """
+    if text := os.environ.get(CAN_START):
+        try:
+            return [
+                ({k: float(v) for k, v in kind["resources"].items()}, int(kind["count"])) for kind in json.loads(text)
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{CAN_START} is {text!r}, no list of counts and resources: {error!r}.") from None
+    file = Path(BOOTSTRAP).expanduser()
+    if not file.exists():
+        return []
+    config = yaml.safe_load(file.read_text())
+    types = {name: kind for name, kind in config["available_node_types"].items() if name != config["head_node_type"]}
+    return [
+        (_amounts(kind["resources"]), kind.get("max_workers", 0)) for kind in types.values() if kind.get("resources")
+    ]
+
+
+def _amounts(resources: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(amount) for name, amount in resources.items()}
 
 
 def _is_of_type(machine: Mapping[str, float], declared: Mapping[str, float]) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from actors.placement import DRIVER_SLOT, ENV_SLOT
+from actors.placement import CAN_START, DRIVER_SLOT, ENV_SLOT
 from search.clusters.files import ClusterFile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,6 +169,17 @@ def one_shared_folder(file: ClusterFile) -> Iterator[str]:
         yield f"docker.run_options does not bring {SHARED} into the containers (-v {SHARED}:{SHARED})"
 
 
+def growth_is_declared(file: ClusterFile) -> Iterator[str]:
+    """The driver in a pod cannot ask what the autoscaler may start; a variable of the head says it."""
+    if file.provider != "kuberay":
+        return
+    variables = file.head.config["spec"]["containers"][0].get("env", [])
+    found = next((variable.get("value", "") for variable in variables if variable["name"] == CAN_START), "[]")
+    wanted = [{"count": node.maximum, "resources": dict(node.resources)} for node in file.workers]
+    if json.loads(found) != wanted:
+        yield f"the head's variable {CAN_START} must be {json.dumps(wanted)}, as the worker groups say"
+
+
 def own_machines(file: ClusterFile) -> Iterator[str]:
     """The provider for own machines keeps no count of them by itself."""
     if file.provider != "local":
@@ -186,7 +198,7 @@ def own_machines(file: ClusterFile) -> Iterator[str]:
 
 RULES: tuple[Rule, ...] = (
     no_secret, same_versions, head_only_drives, work_has_a_place, counts_agree, dashboard_stays_private,
-    ports_ask_for_the_token, installs_this_project, one_shared_folder, own_machines,
+    ports_ask_for_the_token, installs_this_project, one_shared_folder, growth_is_declared, own_machines,
 )  # fmt: skip
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 
 from actors.placement import (
     BOOT_S,
+    CAN_START,
     DRIVER_SLOT,
     ENV_SLOT,
     Bundle,
@@ -24,7 +28,9 @@ from actors.placement import (
     read_cluster,
     start_timeout,
 )
+from envs.errors import UsageError
 
+ROOT = Path(__file__).resolve().parents[2]
 HEAD = {"CPU": 0.0, DRIVER_SLOT: 8.0, "memory": 8e9}
 CPU = {"CPU": 16.0, ENV_SLOT: 16.0, "memory": 3e10}
 GPU = {"CPU": 8.0, "GPU": 1.0, "memory": 3e10}
@@ -91,26 +97,50 @@ def test_fit_counts_as_trying_every_assignment_does(machines: list[dict[str, flo
     assert min(found, 7) == pack_by_trying(machines, bundle, 7)
 
 
-def fake_ray(nodes: list[dict[str, float]], groups: list[tuple[dict[str, float], int]], free: float = 0.0) -> Any:
-    config = SimpleNamespace(node_group_configs=[SimpleNamespace(resources=r, max_count=n) for r, n in groups])
-    state = SimpleNamespace(get_cluster_config=lambda: config if groups else None)
+def fake_ray(nodes: list[dict[str, float]]) -> Any:
     return SimpleNamespace(
         nodes=lambda: [{"Alive": True, "Resources": node} for node in nodes] + [{"Alive": False, "Resources": CPU}],
-        available_resources=lambda: {"CPU": free},
-        _private=SimpleNamespace(state=SimpleNamespace(state=state)),
+        available_resources=lambda: {"CPU": 0.0},
     )
 
 
-def test_machines_that_may_still_start_are_counted_once() -> None:
-    declared = [({"CPU": 16, ENV_SLOT: 16}, 6), ({"CPU": 8, "GPU": 1}, 4), ({"CPU": 0, DRIVER_SLOT: 8}, 0)]
-    empty = read_cluster(fake_ray([HEAD], declared))
-    grown = read_cluster(fake_ray([HEAD, CPU, CPU, GPU], declared))
-    full = read_cluster(fake_ray([HEAD, *[CPU] * 6, *[GPU] * 4], declared))
+DECLARED = [{"count": 6, "resources": {"CPU": 16, ENV_SLOT: 16}}, {"count": 4, "resources": {"CPU": 8, "GPU": 1}}]
+
+
+@pytest.fixture(autouse=True)
+def declared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """What the autoscaler may start; a home without the file of `ray up`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(CAN_START, json.dumps(DECLARED))
+    return tmp_path / "ray_bootstrap_config.yaml"
+
+
+@pytest.mark.parametrize("place", ["variable", "file"])
+def test_machines_that_may_still_start_are_counted_once(
+    place: str, declared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place == "file":
+        monkeypatch.delenv(CAN_START)
+        declared.write_text((ROOT / "cluster.yaml").read_text())
+    empty = read_cluster(fake_ray([HEAD]))
+    grown = read_cluster(fake_ray([HEAD, CPU, CPU, GPU]))
+    full = read_cluster(fake_ray([HEAD, *[CPU] * 6, *[GPU] * 4]))
     for cluster in (empty, grown, full):
         assert (cluster.fit({"CPU": 1.0, ENV_SLOT: 1.0}), cluster.fit({"CPU": 1.0, "GPU": 1.0})) == (96, 4)
     assert [cluster.fit({ENV_SLOT: 1.0}, running=True) for cluster in (empty, grown, full)] == [0, 32, 96]
     assert all(machine.running for machine in full.machines)
-    assert read_cluster(fake_ray([CPU], [])).machines == (Machine(CPU),)
+
+
+def test_a_cluster_that_none_of_our_files_started_has_what_runs() -> None:
+    assert read_cluster(fake_ray([CPU])).machines == (Machine(CPU),)
+
+
+def test_nothing_may_start_where_nothing_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CAN_START)
+    assert read_cluster(fake_ray([HEAD])).machines == (Machine(HEAD),)
+    monkeypatch.setenv(CAN_START, '{"CPU": 3}')
+    with pytest.raises(UsageError, match="no list of counts"):
+        read_cluster(fake_ray([HEAD]))
 
 
 def test_machines_that_must_boot_are_given_the_time() -> None:
@@ -123,9 +153,9 @@ def test_machines_that_must_boot_are_given_the_time() -> None:
 @pytest.mark.parametrize(
     ("ray", "said"),
     [
-        (fake_ray([HEAD], [({"CPU": 16, ENV_SLOT: 16}, 6)]), "may start 6 more .* Such a machine must start first"),
-        (fake_ray([CPU], []), r"free: 0 CPU, 0 env_actor\.$"),
-        (fake_ray([GPU], []), "None of its machines is large enough"),
+        (fake_ray([HEAD]), "may start 10 more .* Such a machine must start first"),
+        (fake_ray([CPU]), r"free: 0 CPU, 0 env_actor\.$"),
+        (fake_ray([GPU]), "None of its machines is large enough"),
     ],
 )
 def test_waiting_says_for_what(ray: Any, said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,13 +165,11 @@ def test_waiting_says_for_what(ray: Any, said: str, capsys: pytest.CaptureFixtur
     waiting.tick("2 of 4 env actors", {"CPU": 1.0, ENV_SLOT: 1.0})
     line = capsys.readouterr().err.strip()
     assert line.startswith("Waiting for 2 of 4 env actors: 1 CPU, 1 env_actor each. The cluster has 1 machine")
-    import re
-
     assert re.search(said, line), line
 
 
 def test_waiting_is_silent_at_first(capsys: pytest.CaptureFixture[str]) -> None:
-    Waiting(fake_ray([HEAD], []), every_s=60.0).tick("everything", {"CPU": 1.0})
+    Waiting(fake_ray([HEAD]), every_s=60.0).tick("everything", {"CPU": 1.0})
     assert not capsys.readouterr().err
 
 

@@ -78,9 +78,17 @@ def start_head(folder: Path) -> None:
         PYTHONPATH=str(ROOT),
     )  # fmt: skip
     run(["ray", "get-auth-token", "--generate"])
-    (folder / "cloud.json").write_text(json.dumps(autoscaling_config(FAKE_HEAD_NODE_ID)))
-    command = ["ray", "start", "--head", "--port=6379", f"--autoscaling-config={folder / 'cloud.json'}", "--num-cpus=0"]
-    patiently([*command, "--resources", '{"train_driver": 8}', "--disable-usage-stats"])
+    (folder / "ray_bootstrap_config.yaml").write_text(json.dumps(autoscaling_config(FAKE_HEAD_NODE_ID)))
+    command = [
+        "ray",
+        "start",
+        "--head",
+        "--port=6379",
+        f"--autoscaling-config={folder / 'ray_bootstrap_config.yaml'}",
+        "--num-cpus=0",
+    ]
+    # `ray stop` sees no process outside of these namespaces.
+    patiently([*command, "--resources", '{"train_driver": 8}', "--disable-usage-stats"], between=["ray", "stop"])
 
 
 def autoscaling_config(head_id: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAD, WORKER = "10.77.0.1", "10.77.0.2"
 DASHBOARD = "http://127.0.0.1:8265"
 STUDY = [
-    "seeds=0,1", "level_counts=2,6", "num_transitions=200", "learning_rates=1e-3", "retrain_workers=2", "num_actors=2",
+    "seeds=0,1", "level_counts=2,6", "num_transitions=200", "learning_rates=1e-3", "retrain_workers=1", "num_actors=2",
     "experiment.train.learner_steps=20", "experiment.train.evaluate_every=10", "experiment.train.batch_size=16",
     "experiment.evaluation.num_train_levels=2", "experiment.evaluation.num_validation_levels=2",
     "judge.num_train_levels=2", "judge.num_validation_levels=2", "judge.num_test_levels=2", "judge.num_envs=2",
@@ -76,11 +76,19 @@ def run(command: list[str], *, check: bool = True, **variables: str) -> str:
     return result.stdout
 
 
-def patiently(command: list[str], tries: int = 3) -> str:
-    """Run, and again if it was only too slow: Ray gives a node 30 s to start, which a busy machine may not keep."""
+def patiently(command: list[str], between: list[str] | None = None, tries: int = 3) -> str:
+    """Run, and again if it was only too slow: Ray gives a node 30 s to start, which a busy machine may not keep.
+
+    Args:
+        command: What to run.
+        between: Clears away what a try has left.
+        tries: How often.
+    """
     for _ in range(tries - 1):
         with contextlib.suppress(RuntimeError):
             return run(command)
+        if between is not None:
+            run(between, check=False)
     return run(command)
 
 

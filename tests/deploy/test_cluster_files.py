@@ -92,6 +92,7 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     (AWS, "    - -v /srv/gengap:/srv/gengap\n", "", "docker.run_options does not bring /srv/gengap"),
     (LOCAL, "test -w /srv/gengap", "echo fine", "no machine is given the shared folder"),
     (POD, "mountPath: /srv/gengap", "mountPath: /data", "head does not mount /srv/gengap"),
+    (POD, '"count": 6', '"count": 7', "GENGAP_CAN_START must be"),
     # Own machines.
     (LOCAL, "[cpu-1.example.org, gpu", "[head.example.org, gpu", "a machine is listed twice"),
     (LOCAL, "\nmin_workers: 2", "\nmin_workers: 1", r"min_workers is not the number of worker_ips \(2\)"),
