@@ -60,6 +60,8 @@ class Progress:
     evaluated_step: int = 0
     best_step: int = 0
     best_score: float | None = None
+    mixing: dict[str, Any] = field(default_factory=dict)
+    """Where the controller of the mixture is."""
 
     def evaluated(self, learner_step: int, metrics: dict[str, float], score: float | None) -> Progress:
         """The progress after an evaluation; without a score the latest policy counts as the best."""

@@ -17,6 +17,8 @@ from trainers.evaluation import check_playable
 from trainers.feed import Feed, build_for_data
 from trainers.loop import Evaluate, TrainResult
 from trainers.loop import train as run_loop
+from trainers.mixing import open_controller
+from trainers.mixing_data import open_target
 from trainers.reporter import MultiReporter, Reporter
 from trainers.run_files import RESULT, open_reporter, prepare_run
 from trainers.training_data import TrainingData, open_training_data
@@ -100,6 +102,8 @@ def open_and_check(config: ExperimentConfig) -> TrainingData:
     """
     data = open_training_data(config)
     Feed(data, build_for_data(config, data.spec, data.view), config, WorkerContext())
+    open_controller(config, data)
+    open_target(config, data)
     check_playable(config, data.spec, data.levels)
     return data
 

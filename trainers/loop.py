@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from trainers.distributed import WorkerContext
 from trainers.evaluation import evaluation_for
 from trainers.feed import Feed, build_for_data
 from trainers.learner import Learner, LossMeter
+from trainers.mixing import Mixing
 from trainers.reporter import Reporter
 from trainers.sequence_policy import build_policy
 from trainers.torch_policy import TorchPolicy
@@ -111,11 +113,10 @@ def train(
     run.begin(resume_from)
 
     first, last = run.learner.learner_step + 1, config.train.learner_steps
-    with Prefetcher(run.fetch, start_step=first, stop_step=last + 1) as batches:
-        for learner_step in range(first, last + 1):
-            with run.clock.measure("data_wait"):
-                batch = next(batches)
+    with contextlib.closing(run.batches(first, last)) as batches:
+        for learner_step, batch in batches:
             run.learn(batch)
+            run.mixing.update(learner_step)
 
             row: dict[str, float] = {}
             if run.is_due(config.train.log_every):
@@ -148,6 +149,7 @@ class _Run:
         algorithm = build_for_data(config, data.spec, data.view)
         self.feed = Feed(data, algorithm, config, context)
         self.learner = Learner(algorithm, config.train, context, config.seed)
+        self.mixing = Mixing(config, data, self.learner)
         self.policy = self._policy(algorithm.policy())
         average = self.learner.average
         self.averaged = None if average is None else self._policy(average.policy.eval())
@@ -168,12 +170,19 @@ class _Run:
             return
         self.progress = restore(resume_from, self.learner)
         self.meter.load(self.progress.loss_sums)
+        self.mixing.load(self.progress.mixing)
         if self.progress.evaluation:
             # The process may have died between saving and reporting.
             self.reporter.report(self.progress.evaluated_step, self.progress.evaluation, resume_from)
 
-    def fetch(self, learner_step: int) -> TensorBatch:
-        return self.feed.batch(learner_step)
+    def batches(self, first: int, last: int) -> Generator[tuple[int, TensorBatch]]:
+        """Learner steps with their batches, prepared ahead as far as the mixture's weights are known."""
+        for start, stop in self.mixing.segments(first, last):
+            with Prefetcher(self.feed.batch, start_step=start, stop_step=stop) as prepared:
+                for learner_step in range(start, stop):
+                    with self.clock.measure("data_wait"):
+                        batch = next(prepared)
+                    yield learner_step, batch
 
     def learn(self, batch: TensorBatch) -> None:
         self.meter.add(self.learner.step(batch.to(self.context.device)))
@@ -187,7 +196,8 @@ class _Run:
                 f"(now {self.config.train.learning_rate}) or set train.max_grad_norm."
             )
         rates = self.clock.flush(self.config.train.batch_size)
-        return {f"train/loss/{name}": value for name, value in losses.items()} | rates
+        weights = self.mixing.metrics(self.learner.learner_step)
+        return {f"train/loss/{name}": value for name, value in losses.items()} | rates | weights
 
     def evaluate_policy(self) -> dict[str, float]:
         algorithm, step = self.learner.algorithm, self.learner.learner_step
@@ -205,7 +215,9 @@ class _Run:
 
     def save(self) -> None:
         step = self.learner.learner_step
-        self.progress = replace(self.progress, learner_step=step, loss_sums=self.meter.sums())
+        self.progress = replace(
+            self.progress, learner_step=step, loss_sums=self.meter.sums(), mixing=self.mixing.state()
+        )
         if self.context.is_first:
             with self.clock.pause():
                 save_checkpoint(self.run_dir, self.learner, self.progress, self.config, self.data.spec)
@@ -220,7 +232,7 @@ class _Run:
             best_score=progress.best_score,
             last=checkpoint_path(self.run_dir, progress.learner_step),
             best=checkpoint_path(self.run_dir, progress.best_step),
-            data=self.data.report,
+            data={**self.data.report, **self.mixing.report(progress.learner_step)},
             wall_s=wall_s,
             averaged=averaged_checkpoint(self.run_dir) if self.averaged is not None else None,
         )
