@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from actors.evaluate import evaluate_on_pool
 from data.files import atomic_write_json
@@ -20,9 +20,26 @@ from search.config import SweepConfig
 from search.phases import StudyPolicy
 from search.selection import Selection, select_configurations
 from search.study import EVALUATIONS_FILE, LEDGER_FILE, RANDOM_POLICY, SELECTION_FILE
+from trainers.config import EvaluationConfig, ExperimentConfig
 from trainers.evaluation import protocol_of
 
 EVALUATIONS_FOLDER = "evaluations"
+
+
+class Judged(Protocol):
+    """A study as far as judging its policies goes; a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def experiment(self) -> ExperimentConfig:
+        """Whose environment and seed are played."""
+        ...
+
+    @property
+    def judge(self) -> EvaluationConfig:
+        """What is played."""
+        ...
 
 
 class Judge:
@@ -34,7 +51,7 @@ class Judge:
         pool: Evaluator actors.
     """
 
-    def __init__(self, config: SweepConfig, study_dir: Path, pool: Any) -> None:
+    def __init__(self, config: Judged, study_dir: Path, pool: Any) -> None:
         self._config, self._dir, self._pool = config, study_dir, pool
         self._spec = make_spec(config.experiment.env)
 

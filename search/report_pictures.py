@@ -54,14 +54,14 @@ def _returns(findings: Mapping[str, Any]) -> Iterator[Picture]:
     )
     percent = f"{100 * findings['bootstrap']['confidence']:.3g} %"
     caption = f"Bars and bands: {percent} intervals over levels and train seeds."
-    yield _picture("returns", caption, figure)
+    yield picture("returns", caption, figure)
 
 
 def _gap(findings: Mapping[str, Any]) -> Iterator[Picture]:
     levels = [entry for entry in findings["levels"] if entry["gap"]]
     if levels:
         role = levels[0]["gap"]["role"]
-        yield _picture("gap", f"Train minus {role}, with intervals.", plots.gap_against_levels(levels), width=640)
+        yield picture("gap", f"Train minus {role}, with intervals.", plots.gap_against_levels(levels), width=640)
 
 
 def _mixtures(findings: Mapping[str, Any]) -> Iterator[Picture]:
@@ -80,7 +80,7 @@ def _mixtures(findings: Mapping[str, Any]) -> Iterator[Picture]:
     title = f"{role.value.capitalize()} return by mixture over {findings['strata']}"
     ylabel = f"episode return ({findings['mode']} actions)"
     figure = plots.curves(lines, title=title, ylabel=ylabel, xlabel="training levels")
-    yield _picture("mixtures", "The same number of transitions everywhere; bands are intervals.", figure)
+    yield picture("mixtures", "The same number of transitions everywhere; bands are intervals.", figure)
 
 
 def _heatmaps(findings: Mapping[str, Any]) -> Iterator[Picture]:
@@ -91,7 +91,7 @@ def _heatmaps(findings: Mapping[str, Any]) -> Iterator[Picture]:
             title = f"{role.value.capitalize()} levels one by one"
             figure = plots.per_level_heatmap(values["normalized"], labels, title=title)
             caption = f"Each column is one of {len(values['levels'])} {role.value} levels."
-            yield _picture(f"levels_{role.value}", caption, figure)
+            yield picture(f"levels_{role.value}", caption, figure)
 
 
 def _curves(findings: Mapping[str, Any], study: Study) -> Iterator[Picture]:
@@ -106,7 +106,7 @@ def _curves(findings: Mapping[str, Any], study: Study) -> Iterator[Picture]:
     limits = [figure.axes[0].get_ylim() for figure in figures.values()]
     for count, figure in figures.items():
         figure.axes[0].set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-        yield _picture(f"curves_{count}", f"Trained on {count:,} levels.", figure, width=470)
+        yield picture(f"curves_{count}", f"Trained on {count:,} levels.", figure, width=470)
 
 
 def training_curves(histories: Sequence[Sequence[dict[str, Any]]]) -> dict[str, dict[str, list[float]]]:
@@ -128,7 +128,8 @@ def training_curves(histories: Sequence[Sequence[dict[str, Any]]]) -> dict[str, 
     return lines
 
 
-def _picture(name: str, caption: str, figure: Figure, width: int = 760) -> Picture:
+def picture(name: str, caption: str, figure: Figure, width: int = 760) -> Picture:
+    """A drawn figure as PNG."""
     buffer = io.BytesIO()
     # Without the library's version the same numbers give the same bytes.
     figure.savefig(buffer, format="png", metadata={"Software": None})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 from ray import tune
@@ -17,6 +17,7 @@ from search.config import SweepConfig
 from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler
 from search.space import DIVERGED, TrialSpec, experiment_of, has_diverged, param_space, trial_path, trial_specs
 from trainers.checkpoint import latest_checkpoint, read_progress
+from trainers.config import ExperimentConfig
 from trainers.launch import run
 from trainers.loop import DivergedError
 from trainers.reporter import TuneReporter
@@ -51,7 +52,12 @@ def run_trial(params: dict[str, Any], config: SweepConfig, study_dir: Path) -> N
     if read_result(study_dir, spec) is not None or has_diverged(study_dir, spec):
         return
     try:
-        run(experiment_of(config, spec, study_dir), run_dir, reporter=TuneReporter(), group=config.name)
+        run(
+            experiment_of(config, spec, study_dir),
+            run_dir,
+            reporter=TuneReporter(),
+            group=f"{config.name}/{spec.config_id}",
+        )
     except DivergedError as error:
         atomic_write_json(run_dir / DIVERGED, {"trial_id": spec.trial_id, "error": str(error)})
 
@@ -94,7 +100,21 @@ def _tuner(config: SweepConfig, study_dir: Path) -> tune.Tuner:
     )
 
 
-def concurrent_trials(config: SweepConfig, resources: Mapping[str, float]) -> int:
+class Placed(Protocol):
+    """A study as far as placing its trials goes."""
+
+    @property
+    def experiment(self) -> ExperimentConfig:
+        """Of every trial."""
+        ...
+
+    @property
+    def max_concurrent_trials(self) -> int:
+        """0: as many as fit."""
+        ...
+
+
+def concurrent_trials(config: Placed, resources: Mapping[str, float]) -> int:
     """How many trials may run at once without waiting for each other's CPUs or GPUs for ever.
 
     Tune sees only what a trial's own process holds, not its worker group, so it cannot count this itself.
@@ -106,7 +126,7 @@ def concurrent_trials(config: SweepConfig, resources: Mapping[str, float]) -> in
     return max(1, min(fitting, config.max_concurrent_trials or fitting))
 
 
-def trial_resources(config: SweepConfig) -> dict[str, float]:
+def trial_resources(config: Placed) -> dict[str, float]:
     """What a trial's own process holds: everything if it trains, no CPU if it only waits for a worker group."""
     train = config.experiment.train
     if train.num_workers > 1:
