@@ -12,7 +12,7 @@ import numpy as np
 from data.files import atomic_write_bytes, atomic_write_json, atomic_write_text
 from envs.errors import RunError
 from metrics import plots, statistics
-from metrics.protocol import Role
+from metrics.protocol import ActionMode, Role
 from search.findings import RAW, Bootstrap, commands, level_scores, policy_returns
 from search.headline import NO_EFFECT, interval_text
 from search.mixture_sections import build_mixture_sections, weights_text
@@ -21,7 +21,7 @@ from search.report_html import render_html
 from search.report_pictures import Picture, picture
 from search.study import CONFIG_FILE, RANDOM_POLICY, STUDY_FILE, Study, read_json, read_study
 
-MODE = "sampled"
+MODE: ActionMode = "sampled"
 
 
 def write_mixture_report(study_dir: Path, bootstrap: Bootstrap | None = None) -> Path:

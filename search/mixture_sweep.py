@@ -18,13 +18,12 @@ from data.files import atomic_write_json, check_disk_space
 from envs.console import Progress, say
 from envs.errors import RunError, UsageError
 from envs.overrides import config_from_json
-from envs.registry import make_spec
 from envs.spec import LevelSet
 from search.judging import Judge
 from search.mixture_arms import Arms, summary
 from search.mixture_config import MixtureSearchConfig, parse_recorded
 from search.mixture_report import write_mixture_report
-from search.mixture_trials import MixtureTrial, experiment_of, source_paths
+from search.mixture_trials import MixtureTrial, check_mixture_study, experiment_of, source_paths
 from search.mixture_tuning import confirm_mixtures, search_mixtures
 from search.phases import StudyPolicy
 from search.preflight import CHECKPOINT_BYTES, machine
@@ -57,7 +56,7 @@ def sweep_mixtures(config: MixtureSearchConfig, out: Path, *, address: str | Non
     """
     started_s = time.monotonic()
     out = out.resolve()
-    make_spec(config.experiment.env)
+    check_mixture_study(config)
     with locked(out):
         log = open_mixture_study(config, out, command)
         with ray_session(address) as ray:

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from actors.sources import build_source
+from envs.errors import unknown_name
 from envs.overrides import apply_overrides
+from envs.registry import make_spec
 from metrics.history import read_history
 from metrics.protocols import is_shift
-from search.dimensions import Value, apply_values
-from search.mixture_config import MixtureSearchConfig, losses_of, parse_arm
-from search.mixtures import Proposal
+from search.dimensions import Value, apply_values, draw, parse_dimensions
+from search.mixture_config import MixtureSearchConfig, losses_of, parse_arm, parse_recorded
+from search.mixtures import PROPOSERS, Proposal
 from search.simplex import proxy_fraction
 from search.space import DIVERGED, trial_path
 from search.study import HISTORY_FILE, RESULT_FILE
@@ -95,6 +98,25 @@ def experiment_of(config: MixtureSearchConfig, trial: MixtureTrial, study_dir: P
         evaluation=evaluation,
         train=dataclasses.replace(base.train, learner_steps=steps),
     )
+
+
+def check_mixture_study(config: MixtureSearchConfig) -> None:
+    """Refuse what cannot be read or named before anything is recorded.
+
+    Raises:
+        UsageError: Naming the source, arm or dimension, with the closest match.
+    """
+    make_spec(config.experiment.env)
+    for name, text in config.sources.items():
+        if not Path(text).is_dir():
+            build_source(parse_recorded(config, name).source_spec)
+    for text in config.arms.values():
+        arm = parse_arm(text)
+        if arm.proposer not in PROPOSERS:
+            raise unknown_name("mixture proposer", arm.proposer, PROPOSERS)
+        experiment = apply_overrides(config.experiment, arm.overrides)
+        for number in range(8):  # every branch of conditional dimensions, most likely
+            apply_values(experiment, draw(parse_dimensions(config.dimensions), config.seed, number))
 
 
 def trial_losses(config: MixtureSearchConfig, trial: MixtureTrial, study_dir: Path) -> tuple[float, ...]:

@@ -69,7 +69,7 @@ def run_mixture_trial(params: dict[str, Any], config: MixtureSearchConfig, study
         atomic_write_json(run_dir / DIVERGED, {"trial_id": trial.trial_id, "error": str(error)})
 
 
-class ArmSearcher(Searcher):  # type: ignore[misc]
+class ArmSearcher(Searcher):
     """Hands Tune the seeds of one configuration after the other, and the arms what came of them.
 
     Nothing of it needs saving: the arms are restored from the study's own log.
