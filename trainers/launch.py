@@ -32,6 +32,7 @@ def run(
     resume: bool = True,
     group: str | None = None,
     console: bool = False,
+    init_from: Path | None = None,
 ) -> TrainResult:
     """Train as the config says: in this process with one worker, by a Ray Train worker group with more.
 
@@ -42,13 +43,22 @@ def run(
         resume: Go on from the last checkpoint in `run_dir`, if there is one.
         group: The tracker's group, for example the study.
         console: Print a line per row of metrics.
+        init_from: Another run's checkpoint to go on from (parameters, optimizer, learner step) where `run_dir` has
+            none; with one worker only.
 
     Raises:
         UsageError: For a config that fits neither its data nor the cluster.
         RunError: If training failed.
     """
     if config.train.num_workers == 1:
-        return run_inline(config, run_dir, reporter=reporter, resume=resume, group=group, console=console)
+        return run_inline(
+            config, run_dir, reporter=reporter, resume=resume, group=group, console=console, init_from=init_from
+        )
+    if init_from is not None:
+        raise UsageError(
+            f"A run of {config.train.num_workers} workers cannot go on from another's checkpoint; set "
+            "train.num_workers=1."
+        )
     from trainers.launch_ray import run_distributed
 
     return run_distributed(config, run_dir, reporter=reporter, resume=resume, group=group, console=console)
@@ -67,6 +77,7 @@ def run_inline(
     group: str | None = None,
     console: bool = False,
     evaluate: Evaluate | None = None,
+    init_from: Path | None = None,
 ) -> TrainResult:
     """Train in this process; see `run`.
 
@@ -78,11 +89,12 @@ def run_inline(
         group: The tracker's group.
         console: Print a line per row of metrics.
         evaluate: None plays the protocol's train and validation levels.
+        init_from: Another run's checkpoint to go on from where `run_dir` has none.
     """
     run_dir = run_dir.resolve()
     context = WorkerContext(device=pick_device(config.train))
     data = open_and_check(config)
-    resume_from = prepare_run(config, run_dir, resume=resume)
+    resume_from = prepare_run(config, run_dir, resume=resume) or init_from
     local = open_reporter(config, run_dir, resume_from=resume_from, data=data.report, group=group, console=console)
     both = MultiReporter([local] if reporter is None else [local, reporter])
     with contextlib.closing(both), torch_threads(config.train.threads_per_worker):
