@@ -53,6 +53,8 @@ class MixtureSearchConfig:
     objectives: tuple[str, ...] = (RETURN,)
     """What the search makes large ("eval/...") or small ("eval/gap/...", "cost/..."); the first one decides."""
     scheduler: Literal["none", "asha"] = "none"
+    """"asha" stops configurations, by the mean of their seeds, within each arm. Population-based training is no
+    scheduler of a study, because its mixtures change on the way: see `search.population`."""
     judge: EvaluationConfig = field(default_factory=lambda: FULL_JUDGE)
     """What is played after the search."""
     checkpoint: Literal["last", "best"] = "last"

@@ -90,7 +90,7 @@ def search_section(findings: Findings, pictures: Sequence[str]) -> Section:
     rows = []
     for arm in findings["arms"]:
         tried = [c for c in findings["configurations"] if c["arm"] == arm["arm"]]
-        ended = sorted((c for c in tried if c["losses"]), key=lambda c: float(c["losses"][0]))
+        ended = sorted(front([c for c in tried if c["losses"]]), key=lambda c: float(c["losses"][0]))
         for entry in ended[: max(3, SHOWN // len(findings["arms"]))]:
             weights = dict(zip(findings["sources"], entry["weights"], strict=True))
             shown = [f"{_value(n, v):.3f}" for n, v in zip(findings["objectives"], entry["losses"], strict=False)]
@@ -99,9 +99,11 @@ def search_section(findings: Findings, pictures: Sequence[str]) -> Section:
                 [arm["arm"], str(entry["number"]), *padded, weights_text(weights), _values_text(entry["values"])]
             )
     header = ["arm", "number", *findings["objectives"], "mixture", "other dimensions"]
+    several = len(findings["objectives"]) > 1
     return Section(
         title="The best configurations tried",
-        note="On validation levels, while searching: the best of many noisy numbers flatters. What counts is above.",
+        note="On validation levels, while searching: the best of many noisy numbers flatters. What counts is above."
+        + (" Configurations that another one of their arm beats in every objective are left out." if several else ""),
         table=Table(header, rows) if rows else None,
         pictures=[name for name in pictures if name == "search"],
     )
@@ -123,6 +125,18 @@ def sources_section(findings: Findings) -> Section:
     ]
     header = ["source", "played by", "levels", "episodes", "transitions", "mean return", "fingerprint"]
     return Section(title="Sources", table=Table(header, rows))
+
+
+def front(configurations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """With several objectives those that no other beats in all of them; with one objective all."""
+    losses = [tuple(entry["losses"]) for entry in configurations]
+    if not losses or len(losses[0]) == 1:
+        return list(configurations)
+    return [
+        entry
+        for entry, own in zip(configurations, losses, strict=True)
+        if not any(other != own and all(a <= b for a, b in zip(other, own, strict=True)) for other in losses)
+    ]
 
 
 def weights_text(weights: Mapping[str, float]) -> str:

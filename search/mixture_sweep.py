@@ -33,7 +33,7 @@ from search.studies import KIND
 from search.study import CONFIG_FILE, RANDOM_POLICY, SELECTION_FILE
 from search.study_log import StudyLog
 from search.sweep import locked
-from trainers.launch import open_and_check, preflight
+from trainers.launch import preflight
 from trainers.training_data import open_training_data
 
 
@@ -190,7 +190,7 @@ def _confirmed(config: MixtureSearchConfig, trials: Sequence[MixtureTrial], out:
                 "weights": dict(zip(config.sources, trial.weights, strict=True)),
                 "values": dict(trial.values),
                 "policies": [],
-                "realised": open_and_check(experiment_of(config, trial, out)).report,
+                "realised": open_training_data(experiment_of(config, trial, out)).report,
             },
         )
         record["policies"].append(trial.trial_id)

@@ -45,8 +45,9 @@ def test_draws_cover_their_ranges() -> None:
 
 
 def test_a_further_dimension_changes_no_other_draw() -> None:
-    more, fewer = draw(parse_dimensions(TEXTS), 7), draw(parse_dimensions({"train.learning_rate": "log 1e-4 1e-2"}), 7)
-    assert more["train.learning_rate"] == fewer["train.learning_rate"]
+    more = draw(parse_dimensions(TEXTS), 7)
+    for name in ("train.learning_rate", "algorithm.name", "network.hidden_size"):
+        assert draw(parse_dimensions({name: TEXTS[name]}), 7) == {name: more[name]}
 
 
 @pytest.mark.parametrize(

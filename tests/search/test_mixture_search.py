@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -34,7 +33,7 @@ SMALL = [
     "sources.noisy-many=grid-expert?noise=0.4 levels=1000:1030 transitions=200",
     "sources.aimless=random levels=2000:2010 transitions=200",
     "num_transitions=150",
-    "num_proposals=3",
+    "num_proposals=2",
     "proxy_steps=20",
     "confirm_seeds=100,101",
     "experiment.train.learner_steps=40",
@@ -166,9 +165,10 @@ def test_a_killed_search_knows_what_was_asked_and_what_ended(tmp_path: Path) -> 
 
 
 def test_a_trial_is_a_proxy_of_the_full_run_and_repeats_each_source_alike(tmp_path: Path) -> None:
-    config = dataclasses.replace(study(*SMALL), sources={**study(*SMALL).sources})
+    config = study(*SMALL, "num_transitions=450")
     record_sources(config, tmp_path)
-    trial = MixtureTrial(arm="search", number=0, seed=0, weights=(0.2, 0.3, 0.5), values={"train.learning_rate": 2e-3})
+    # More of the first source than it holds: it is repeated, by the proxy as much as by the full run.
+    trial = MixtureTrial(arm="search", number=0, seed=0, weights=(0.8, 0.1, 0.1), values={"train.learning_rate": 2e-3})
     full = dataclasses.replace(trial, confirming=True)
     epochs = {}
     for name, one in (("proxy", trial), ("full", full)):
@@ -176,7 +176,7 @@ def test_a_trial_is_a_proxy_of_the_full_run_and_repeats_each_source_alike(tmp_pa
         assert experiment.train.learning_rate == 2e-3
         assert experiment.train.learner_steps == {"proxy": 20, "full": 40}[name]
         data = open_training_data(experiment)
-        assert data.view.num_transitions == {"proxy": 75, "full": 150}[name]
+        assert data.view.num_transitions == {"proxy": 225, "full": 450}[name]
         epochs[name] = [source["epochs"] for source in data.report["sources"].values()]
     assert epochs["proxy"] == pytest.approx(epochs["full"], rel=0.05)
 
@@ -220,32 +220,33 @@ def start(out: Path, *words: str) -> subprocess.Popen[str]:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.chaos
+@pytest.mark.timeout(900)
 def test_a_killed_study_resumes_to_a_sealed_report(tmp_path: Path) -> None:
-    out, words = tmp_path / "study", ["arms.stopped=random", "scheduler=asha", "max_concurrent_trials=2"]
+    out, words = tmp_path / "study", ["arms.search=random", "scheduler=asha", "max_concurrent_trials=2"]
     process = start(out, *words)
     deadline = time.monotonic() + 200
     while len(list(out.glob("trials/*/result.json"))) < 3:
         assert process.poll() is None, process.communicate()[1][-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.communicate()
     finished = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/result.json")}
 
     process = start(out, *words)
-    stdout, stderr = process.communicate(timeout=280)
+    stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stderr[-3000:]
     assert {path: path.stat().st_mtime_ns for path in finished} == finished, "nothing finished was run again"
     result = json.loads(stdout.splitlines()[-1])
     report = json.loads((out / "report" / "report.json").read_text())
     assert result["headline"] == report["headline"]
-    assert {arm["arm"] for arm in report["arms"]} == {"search", "stratified", "stopped"}
-    assert {arm: spent["trials"] for arm, spent in report["compute"].items()} == dict.fromkeys(report["compute"], 8.0)
+    assert {arm["arm"] for arm in report["arms"]} == {"search", "stratified"}
+    assert {arm: spent["trials"] for arm, spent in report["compute"].items()} == dict.fromkeys(report["compute"], 6.0)
     for arm in report["arms"]:
         assert set(arm["returns"]) == {"train", "validation", "test"}
         assert arm["returns"]["test"]["low"] <= arm["returns"]["test"]["mean"] <= arm["returns"]["test"]["high"]
         assert sum(arm["weights"].values()) == pytest.approx(1)
-    assert set(report["differences"]) == {"search", "stopped"}
+    assert set(report["differences"]) == {"search"}
     table = EvaluationTable.read(out / "evaluations.parquet")
     tested = set(table.where(role="test").policies)
     assert tested == {f"{arm}-confirmed-seed-{seed}" for arm in report["compute"] for seed in (100, 101)}
@@ -255,4 +256,4 @@ def test_a_killed_study_resumes_to_a_sealed_report(tmp_path: Path) -> None:
     assert "## What each arm found" in text
     assert (out / "report" / "index.html").stat().st_size > 10_000
     config = json.loads((out / "config.json").read_text())
-    assert config_from_json(MixtureSearchConfig, config).arms["stopped"] == "random"
+    assert config_from_json(MixtureSearchConfig, config).arms["search"] == "random"
