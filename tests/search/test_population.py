@@ -45,13 +45,20 @@ def test_steps_stay_feasible_and_in_range(seed: int, moves: int) -> None:
     for _ in range(moves + 1):
         after = explored(config, member)
         SIMPLEX.check(SIMPLEX.named(after.weights))
-        assert after.weights != member.weights
         values: Any = after.values
         assert ("size" in values) == (values["kind"] == "x")
         assert values.get("size", 2) in range(2, 10)
         assert 1e-4 <= values["rate"] <= 1e-2
         assert after == explored(config, member), "the same step for the same ancestors"
         member = after
+
+
+def test_a_step_goes_to_a_mixture_nearby() -> None:
+    config, middle = population(Path(), jitter=0.1), Member(name="member-0", weights=(0.5, 0.5), values={})
+    moved = [explored(config, dataclasses.replace(middle, moves=moves)).weights[0] - 0.5 for moves in range(50)]
+    assert all(moved), "every step moves"
+    assert 0.01 < np.std(moved) < 0.05
+    assert max(moved) > 0 > min(moved)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +110,7 @@ def test_the_worse_member_is_replaced_by_a_copy_of_the_better_one(
     assert copies, f"nothing was exploited: {lineage}"
     copy = copies[0]
     assert copy["from_step"] in (10, 20)
-    assert copy["train_rate"] if "train_rate" in copy else copy["values"]["train.learning_rate"] > 1e-6
+    assert copy["values"]["train.learning_rate"] > 1e-6, "with a rate near that of its donor, or drawn anew"
     assert copy["name"] == "member-0", "it descends from the one that learned"
     assert not np.allclose(copy["weights"], (0.5, 0.5)), "and explores a mixture beside its donor's"
     donor = out / "trials" / "place-1" / f"{copy['generation']}-donor"
