@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ray.tune.schedulers import PopulationBasedTraining
 
 from envs.errors import UsageError
 from envs.seeding import rng_for
@@ -159,14 +160,33 @@ def explored(config: PopulationConfig, donor: Member) -> Member:
     return Member(name=donor.name, weights=tuple(weights.tolist()), values=values, moves=donor.moves + 1)
 
 
-def population_scheduler(config: PopulationConfig) -> Any:
-    """Ray's scheduler, exploring on the simplex."""
-    from ray.tune.schedulers import PopulationBasedTraining
+class Population(PopulationBasedTraining):
+    """Ray's scheduler, which leaves members alone that have reached their last step: they would never end.
+
+    Args:
+        last_step: Of every member.
+        settings: As of Ray's.
+    """
+
+    def __init__(self, last_step: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._last_step = last_step
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Go on, or pause to be compared."""
+        if result[TIME_ATTRIBUTE] >= self._last_step:
+            return str(self.CONTINUE)
+        return str(super().on_trial_result(tune_controller, trial, result))
+
+
+def population_scheduler(config: PopulationConfig) -> Population:
+    """Explores on the simplex."""
 
     def explore(params: dict[str, Any]) -> dict[str, Any]:
         return {**params, "member": dataclasses.asdict(explored(config, read_member(params["member"])))}
 
-    return PopulationBasedTraining(
+    return Population(
+        config.experiment.train.learner_steps,
         time_attr=TIME_ATTRIBUTE,
         metric=METRIC,
         mode="max",
@@ -184,7 +204,7 @@ def train_member(params: dict[str, Any], config: PopulationConfig, out: Path) ->
     member, own = read_member(params["member"]), tune.get_context().get_trial_name()
     folder = trial_path(out, str(own))
     folder.mkdir(parents=True, exist_ok=True)
-    generation = folder / f"generation-{len(list(folder.glob('generation-*'))):03d}"
+    generation = folder / f"generation-{len(list(folder.glob('generation-???'))):03d}"
     donor = _donor(tune.get_checkpoint(), generation)
     entry = {"generation": generation.name, **dataclasses.asdict(member), **_origin(donor)}
     with (folder / LINEAGE).open("a") as stream:
