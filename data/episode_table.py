@@ -12,7 +12,6 @@ from data.schema import (
     EPISODE_DTYPE,
     Table,
     content_fingerprint,
-    episode_checksum,
     episode_dtype,
     metric_field,
     metric_names,
@@ -72,14 +71,17 @@ class EpisodeTable:
         """What a dataset of these episodes has as its fingerprint."""
         return content_fingerprint(env, np.stack(self._rows) if self._rows else np.empty(0, EPISODE_DTYPE))
 
-    def add(self, episode: Episode) -> bytes:
-        """Append an episode; returns its checksum."""
+    def add(self, episode: Episode, checksum: bytes) -> None:
+        """Append an episode.
+
+        Args:
+            episode: Which; `check_new` has seen it.
+            checksum: Its `episode_checksum`.
+        """
         values = {name: getattr(episode, name) for name in _NAMES}
         values |= {"length": len(episode), "return": episode.episode_return}
-        checksum = episode_checksum(episode)
         row = np.frombuffer(checksum, dtype=np.uint8)
         self._add(values, episode.source, episode.policy_id, row, dict(episode.metrics))
-        return checksum
 
     def entries(self, start: int) -> list[dict[str, Any]]:
         """The episodes from number `start` on as JSON values; NaN may occur among the metrics."""

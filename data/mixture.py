@@ -241,6 +241,7 @@ class RealisedMixture:
     view: Dataset
     """The chosen transitions, source after source."""
     group_sizes: tuple[int, ...]  # [S] transitions per source, in the order of the view
+    episode_shares: npt.NDArray[np.float64]  # [E] share of the draws of each episode, to scale
     weights: tuple[float, ...] | None
     """[S] share of the draws; None draws every transition equally often."""
     report: dict[str, Any]
@@ -278,7 +279,9 @@ def _realised(views: Mapping[str, Dataset], weights: tuple[float, ...] | None, s
     report = {**describe(view, per_episode), "sources": sources, "fingerprint": view.fingerprint}
     if strata is not None:
         report |= {"strata": strata, "num_strata": len(views), "effective_strata": effective_number(drawn)}
-    return RealisedMixture(view=view, group_sizes=tuple(sizes.tolist()), weights=weights, report=report)
+    return RealisedMixture(
+        view=view, group_sizes=tuple(sizes.tolist()), episode_shares=per_episode, weights=weights, report=report
+    )
 
 
 def _episode_keys(checksums: npt.NDArray[Any], seed: int) -> npt.NDArray[np.uint64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from data.episode import Episode, Ragged
-from data.schema import FileSpec, observation_files, step_files
+from data.schema import FileSpec, episode_checksum, observation_files, step_files
 from envs.errors import RunError
 from envs.spec import EnvSpec
 
+FLUSH_BYTES = 32 << 20  # memory that waits to be written to disk slows every further write down
 Extent = Mapping[str, Any]
 """``rows`` and ``crc32`` of a column file."""
 
@@ -40,6 +42,8 @@ class ColumnFile:
         if extent is not None:
             _cut(path, self.rows * spec.row_bytes)
         self._file: BinaryIO = path.open("wb" if extent is None else "ab", buffering=1 << 20)
+        self._num_waiting = 0  # bytes written since the last flush began
+        self._flushing: Future[None] | None = None
 
     def write(self, values: npt.NDArray[Any]) -> None:
         """Append rows [n, *shape]."""
@@ -48,9 +52,28 @@ class ColumnFile:
         self._crc = zlib.crc32(content, self._crc)
         self._file.write(content)
         self.rows += len(little)
+        self._num_waiting += len(content)
+
+    def flush(self, background: ThreadPoolExecutor) -> None:
+        """Let a thread bring what was written to the disk, once there is enough of it.
+
+        Raises:
+            OSError: If that failed for what was written before.
+        """
+        if self._num_waiting < FLUSH_BYTES:
+            return
+        self._end_flush()
+        self._file.flush()
+        self._num_waiting = 0
+        self._flushing = background.submit(os.fdatasync, self._file.fileno())
+
+    def _end_flush(self) -> None:
+        if self._flushing is not None:
+            self._flushing.result()
 
     def sync(self) -> dict[str, int]:
         """Make what was written durable; returns its extent."""
+        self._end_flush()
         self._file.flush()
         os.fsync(self._file.fileno())
         return {"rows": self.rows, "crc32": self._crc}
@@ -64,6 +87,8 @@ class ColumnFile:
 
     def discard(self) -> None:
         """Close it without caring whether it is complete."""
+        with suppress(OSError):
+            self._end_flush()  # of this file's number, which another file may get
         with suppress(OSError):  # closing flushes, which fails again where the disk is full
             self._file.close()
 
@@ -83,14 +108,16 @@ class ColumnFiles:
     ) -> None:
         self.with_log_probs = with_log_probs
         self._step_names = tuple(step_files(env, with_log_probs))
+        self._flusher, self._hasher = ThreadPoolExecutor(1, "flush"), ThreadPoolExecutor(1, "hash")
         self._files: dict[str, ColumnFile] = {}
         for name, spec in column_specs(env, with_log_probs).items():
             self._files[name] = ColumnFile(directory, spec, None if extents is None else extents[name])
             if extents is None and name.endswith(".offsets"):
                 self._files[name].write(np.zeros(1, dtype=np.int64))
 
-    def write(self, episode: Episode) -> None:
-        """Append an episode to every column."""
+    def write(self, episode: Episode) -> bytes:
+        """Append an episode to every column; returns its checksum."""
+        hashing = self._hasher.submit(episode_checksum, episode)  # as much work as all the rest
         for name in self._step_names:
             self._files[name].write(getattr(episode, name))
         for name, column in episode.observations.items():
@@ -100,6 +127,9 @@ class ColumnFiles:
                 self._files[f"{name}.offsets"].write(column.offsets[1:] + start)
             else:
                 self._files[f"{name}.values"].write(column)
+        for file in self._files.values():
+            file.flush(self._flusher)
+        return hashing.result()
 
     def sync(self) -> dict[str, dict[str, int]]:
         """Make what was written durable; returns the extent of every file."""
@@ -107,12 +137,19 @@ class ColumnFiles:
 
     def close(self) -> list[dict[str, Any]]:
         """Make them durable; returns their entries in the manifest."""
-        return [file.close() for file in self._files.values()]
+        entries = [file.close() for file in self._files.values()]
+        self._end_threads()
+        return entries
 
     def discard(self) -> None:
         """Close them without caring whether they are complete."""
         for file in self._files.values():
             file.discard()
+        self._end_threads()
+
+    def _end_threads(self) -> None:
+        self._flusher.shutdown()
+        self._hasher.shutdown()
 
 
 def column_specs(env: EnvSpec, with_log_probs: bool) -> dict[str, FileSpec]:

@@ -147,11 +147,11 @@ class DatasetWriter:
             with disk_errors(self.path):
                 if self._columns is None:
                     self._columns = ColumnFiles(self._partial, self.env, episode.behavior_log_probs is not None)
-                self._columns.write(episode)
+                checksum = self._columns.write(episode)
         except BaseException:  # columns of unequal length can only be cut back
             self._abandon()
             raise
-        checksum = self._table.add(episode)
+        self._table.add(episode, checksum)
         if self._journal is not None and time.monotonic() - self._committed_s > self._commit_every_s:
             self.commit()
         return checksum

@@ -85,6 +85,16 @@ def make_vec(name: str, num_envs: int, **options: Any) -> LevelVectorEnv:
     return build(num_envs, **options)
 
 
+def all_level_tags(name: str, levels: Iterable[int]) -> list[dict[str, Tag]]:
+    """All tags of each level, in their order; an empty list where levels of this environment have none.
+
+    Raises:
+        UsageError: For an unknown environment.
+    """
+    tagger = _entry(name).tags
+    return [] if tagger is None else [dict(tagger(level)) for level in levels]
+
+
 def level_tags(name: str, levels: Iterable[int], tag: str) -> list[Tag]:
     """What a tag says of each level, in their order.
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from data.dataset import Dataset
 from data.diversity import describe, effective_number, summarize_returns
+from data.measures import measure
 from data.store import DatasetInfo, Store
 from envs.spec import describe_levels
 
@@ -36,6 +37,7 @@ def make_card(directory: Path) -> dict[str, Any]:
           of -log p of the actions taken under their behavior policies, None where that is unknown;
         - ``behavior``: one entry for each source and policy;
         - ``ends``: how many episodes terminated and were truncated;
+        - ``measures``: of diversity and quality, by the names of `data.measures.MEASURES`;
         - ``metrics``: mean of what the environment reported, and of how many episodes; ``columns``: the observations.
 
     Raises:
@@ -50,6 +52,7 @@ def make_card(directory: Path) -> dict[str, Any]:
         "policies": sorted(set(episodes["policy_id"].tolist())),
         "provenance": dict(info.provenance),
         **describe(dataset),
+        "measures": measure(dataset),
         "episode_return": summarize_returns(episodes["return"]),
         "return_histogram": histogram(episodes["return"]),
         "length_histogram": histogram(episodes["length"]),

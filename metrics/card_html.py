@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from data.files import format_bytes
+from data.measures import MEASURES, NUM_DRAWS
 from metrics.card_samples import Frame, Transcript
 from metrics.card_text import bar_label
 
@@ -34,5 +35,12 @@ def render_card(card: Mapping[str, Any], frames: Sequence[Frame], transcript: Tr
     }
     template = environment.from_string(resources.files("metrics").joinpath("templates", TEMPLATE).read_text("utf-8"))
     actions = sorted(card["actions"]["counts"].items(), key=lambda item: -item[1])
-    page: str = template.render(card=card, frames=frames, transcript=transcript, actions=actions)
+    page: str = template.render(
+        card=card,
+        frames=frames,
+        transcript=transcript,
+        actions=actions,
+        measures=MEASURES,
+        num_draws=NUM_DRAWS,
+    )
     return page

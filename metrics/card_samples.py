@@ -62,7 +62,7 @@ class Transcript:
 
 def sample_frames(dataset: Dataset, num_frames: int = NUM_FRAMES) -> list[Frame]:
     """Frames from the middles of episodes spread evenly over the dataset; none where nothing is a picture."""
-    column = next((name for name, spec in dataset.env.observation_columns.items() if _is_picture(spec)), None)
+    column = picture_column(dataset.env)
     if column is None:
         return []
     chosen = np.unique(np.linspace(0, dataset.num_episodes - 1, num_frames).round().astype(np.int64))
@@ -81,15 +81,28 @@ def sample_frames(dataset: Dataset, num_frames: int = NUM_FRAMES) -> list[Frame]
 
 def sample_transcript(dataset: Dataset, num_steps: int = NUM_STEPS) -> Transcript | None:
     """The beginning of an episode of median return, as text; None where no column is text."""
-    env = dataset.env
-    if not any(_is_text(spec) for spec in env.observation_columns.values()):
+    if not shows_text(dataset.env):
         return None
     order = np.argsort(dataset.episodes["return"], kind="stable")
-    episode = dataset.episode(int(order[len(order) // 2]))
+    return episode_transcript(dataset.env, dataset.episode(int(order[len(order) // 2])), num_steps)
+
+
+def episode_transcript(env: EnvSpec, episode: Episode, num_steps: int = NUM_STEPS) -> Transcript:
+    """The beginning of an episode of a text environment, see `shows_text`."""
     shown = min(len(episode), num_steps)
     title = f"level {episode.level} by {episode.source}, {len(episode)} steps, return {episode.episode_return:g}"
     steps = tuple(_text_step(env, episode, step) for step in range(shown))
     return Transcript(title, steps, len(episode) - shown)
+
+
+def shows_text(env: EnvSpec) -> bool:
+    """Whether any column is text."""
+    return any(_is_text(spec) for spec in env.observation_columns.values())
+
+
+def picture_column(env: EnvSpec) -> str | None:
+    """The first column that is a picture, if there is one."""
+    return next((name for name, spec in env.observation_columns.items() if _is_picture(spec)), None)
 
 
 def _text_step(env: EnvSpec, episode: Episode, step: int) -> TextStep:

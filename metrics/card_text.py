@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from data.files import format_bytes
+from data.measures import MEASURES, NUM_DRAWS
 from metrics.card_samples import Transcript
 
 _BAR_WIDTH = 32
@@ -31,6 +32,10 @@ def card_lines(card: Mapping[str, Any], transcript: Transcript | None = None) ->
     yield from bars(card["return_histogram"])
     yield "actions"
     yield from action_bars(card["actions"])
+    yield f"measures at {NUM_DRAWS} draws"
+    width = max(map(len, card["measures"]))
+    for name, value in card["measures"].items():
+        yield f"  {name:<{width}} {value:>9.4g}  {MEASURES[name]}"
     yield "behavior policies"
     for entry in card["behavior"][:_SHOWN]:
         yield (

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from envs.errors import unknown_name
 from metrics.loggers import STEP, Values, plain
+from metrics.wandb_media import to_wandb
 
 Mode = Literal["auto", "online", "offline", "disabled"]
 Row = dict[str, Any]
@@ -33,8 +34,9 @@ _log = logging.getLogger(__name__)
 class WandbLogger:
     """One W&B run under an explicit id, so a resumed process continues it.
 
-    The x-axis is our own ``learner_step``; W&B's ``step=`` is never passed, because it silently drops rows whose step
-    goes backwards. What cannot be sent stays in W&B's local log for ``wandb sync``; the JSON lines have it anyway.
+    The x-axis is our own count, ``learner_step`` or `step_name`; W&B's ``step=`` is never passed, because it silently
+    drops rows whose step goes backwards. What cannot be sent stays in W&B's local log for ``wandb sync``; the JSON
+    lines have it anyway.
     A run that cannot be opened online is written offline under the id ``<run_id>-offline`` (to send it later:
     ``wandb sync --id <run_id> <folder>``).
 
@@ -50,6 +52,8 @@ class WandbLogger:
         finish_timeout_s: `close` takes at most this long.
         init_timeout_s: After this long without an answer (at most 0.6 `finish_timeout_s`) the run goes offline.
         tags: Shown tags.
+        step_name: What the x-axis counts.
+        notes: Shown above the run.
 
     Raises:
         UsageError: For an unknown mode.
@@ -67,6 +71,8 @@ class WandbLogger:
         finish_timeout_s: float = 15.0,
         init_timeout_s: float = 20.0,
         tags: tuple[str, ...] = (),
+        step_name: str = STEP,
+        notes: str = "",
     ) -> None:
         if mode not in _MODES:
             raise unknown_name("W&B mode", mode, _MODES)
@@ -76,7 +82,10 @@ class WandbLogger:
         self._directory = directory
         self._finish_timeout_s = finish_timeout_s
         self._init_timeout_s = init_timeout_s
-        self._names = {"project": project, "run_group": group, "run_name": name, "run_tags": tags}
+        self._step_name = step_name
+        self._names: dict[str, Any] = {"project": project, "run_group": group, "run_name": name, "run_tags": tags}
+        if notes:
+            self._names["run_notes"] = notes
         self._config = without_secrets(config)
         self._queue: SimpleQueue[Row | None] = SimpleQueue()
         self._failed = threading.Event()
@@ -86,9 +95,9 @@ class WandbLogger:
             self._thread.start()
 
     def write(self, step: int, values: Values) -> None:
-        """Queue one row; returns at once."""
+        """Queue one row of numbers, texts and `metrics.wandb_media`; returns at once."""
         if self._thread is not None and not self._failed.is_set():
-            self._queue.put({STEP: int(step), **plain(values)})
+            self._queue.put({self._step_name: int(step), **plain(values)})
 
     def close(self) -> None:
         """Send what is queued and finish the run, within `finish_timeout_s`."""
@@ -121,8 +130,9 @@ class WandbLogger:
                 _log.warning("W&B is dropped for run %s, the JSON lines go on: %r", self.run_id, error)
 
     def _pump(self, run: Any) -> None:
+        wandb = importlib.import_module("wandb")
         while (row := self._queue.get()) is not None:
-            run.log(row)
+            run.log({name: to_wandb(value, wandb) for name, value in row.items()})
 
     def _open(self, mode: Mode) -> Any:
         resolved = resolve_mode(mode)
@@ -138,8 +148,8 @@ class WandbLogger:
                 _log.warning("W&B run %s could not be opened online and is written offline: %s", self.run_id, error)
             # Its service refuses to open an id again that it failed to open.
             run = self._init("offline", f"{self.run_id}{OFFLINE_SUFFIX}")
-        run.define_metric(STEP, hidden=True)
-        run.define_metric("*", step_metric=STEP)
+        run.define_metric(self._step_name, hidden=True)
+        run.define_metric("*", step_metric=self._step_name)
         self.url = run.url
         return run
 

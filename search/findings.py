@@ -16,6 +16,10 @@ from metrics import statistics
 from metrics.protocol import ActionMode, Role
 from metrics.statistics import Interval
 from metrics.table import EvaluationTable
+from search.curves import training_curves
+from search.predictors import predictors
+from search.profiles import profile, shared_thresholds
+from search.report_shown import read_shown
 from search.selection import Choice
 from search.study import EXPERT_POLICY, RANDOM_POLICY, Study
 
@@ -104,7 +108,11 @@ def build_findings(study: Study, bootstrap: Bootstrap | None = None) -> dict[str
         "ledger": [dict(record) for record in study.ledger],
         "datasets": [asdict(record) for record in study.datasets],
         "trials": [asdict(trial) | {"tracker": study.tracker(trial)} for trial in study.trials],
+        "predictors": predictors(study, mode, bootstrap.rng("predictors"), **bootstrap.options),
         "per_level": {role.value: _per_level(study, choices, role, mode) for role in HELDOUT_ROLES},
+        "profiles": _profiles(study, choices, mode, bootstrap),
+        "curves": {str(c.num_levels): training_curves([study.history(p) for p in c.policies]) for c in choices},
+        "shown": read_shown(study),
         "timings_s": dict(study.timings_s),
         "machine": dict(study.machine),
         "commands": commands(study),
@@ -221,6 +229,21 @@ def _per_level(study: Study, choices: Sequence[Choice], role: Role, mode: Action
         "num_levels": list(played),
         "normalized": [s.values[:, np.isin(s.levels, shared)].mean(axis=0).tolist() for s in played.values()],
     }
+
+
+def _profiles(study: Study, choices: Sequence[Choice], mode: ActionMode, bootstrap: Bootstrap) -> dict[str, Any] | None:
+    """Performance profiles on the most sealed split that all level counts played; None if a mean says as much."""
+    for role in HELDOUT_ROLES:
+        rows = {c.num_levels: level_scores(study.table, role, mode, NORMALIZED, c.policies) for c in choices}
+        scores = {count: found.values for count, found in rows.items() if found is not None}
+        if scores and len(scores) == len(rows):
+            thresholds = shared_thresholds(list(scores.values()))
+            if thresholds is None:
+                return None
+            rngs = {count: bootstrap.rng("profile", role.value, mode, str(count)) for count in scores}
+            lines = {str(n): profile(values, thresholds, rngs[n], bootstrap.options) for n, values in scores.items()}
+            return {"role": role.value, "lines": lines}
+    return None
 
 
 def _summary(scores: LevelScores, bootstrap: Bootstrap, *names: Name) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from search.findings import RAW, Bootstrap, commands, level_scores, policy_retur
 from search.headline import NO_EFFECT, interval_text
 from search.mixture_sections import build_mixture_sections, weights_text
 from search.report import MARKDOWN_FILE, NUMBERS_FILE, PAGE_FILE, REPORT_FOLDER, render_markdown
+from search.report_hero import Tile, seal_tile
 from search.report_html import render_html
-from search.report_pictures import Picture, picture
+from search.report_media import Picture
 from search.study import CONFIG_FILE, RANDOM_POLICY, STUDY_FILE, Study, read_json, read_study
 
 MODE: ActionMode = "sampled"
@@ -44,9 +46,9 @@ def write_mixture_report(study_dir: Path, bootstrap: Bootstrap | None = None) ->
     folder = study_dir / REPORT_FOLDER
     folder.mkdir(exist_ok=True)
     for drawn in pictures:
-        atomic_write_bytes(folder / drawn.file, drawn.png)
+        atomic_write_bytes(folder / drawn.file, drawn.content)
     atomic_write_text(folder / MARKDOWN_FILE, render_markdown(findings, sections, pictures))
-    atomic_write_text(folder / PAGE_FILE, render_html(findings, sections, pictures))
+    atomic_write_text(folder / PAGE_FILE, render_html(findings, sections, pictures, build_mixture_tiles(findings)))
     atomic_write_json(folder / NUMBERS_FILE, findings)  # last: a complete report.json means a complete report
     return folder / PAGE_FILE
 
@@ -145,20 +147,50 @@ def draw_mixture_pictures(findings: Mapping[str, Any]) -> list[Picture]:
     """Arms with intervals, and the best value so far against the number of configurations tried."""
     arms = {arm["arm"]: arm for arm in findings["arms"]}
     role = "test" if all("test" in arm["returns"] for arm in arms.values()) else "validation"
-    bars = plots.intervals(
-        {name: arm["returns"][role] for name, arm in arms.items()},
+    values = {name: arm["returns"][role] for name, arm in arms.items()}
+    lines = {name: _best_so_far(findings["configurations"], name) for name in arms}
+    bars = partial(
+        plots.intervals,
+        values,
         title=f"{role.capitalize()} return of what each arm found",
         xlabel="episode return, with intervals over levels and train seeds",
     )
-    curves = plots.curves(
-        {name: _best_so_far(findings["configurations"], name) for name in arms},
+    curves = partial(
+        plots.curves,
+        lines,
         title="The search",
         ylabel="best of the first objective so far",
         xlabel="configurations tried",
     )
+    told = "; ".join(f"{name} {interval_text(value)}" for name, value in values.items())
+    reached = "; ".join(f"{name} {line['mean'][-1]:.3f}" for name, line in lines.items() if line["mean"])
     return [
-        picture("arms", "Equal compute for every arm.", bars),
-        picture("search", "Mean over the seeds of each configuration, on validation levels.", curves),
+        Picture(
+            name="arms",
+            caption="Equal compute for every arm.",
+            alt=f"{role.capitalize()} return of each arm with its interval: {told}.",
+            draw=lambda shape: bars(shape=shape),
+        ),
+        Picture(
+            name="search",
+            caption="Mean over the seeds of each configuration, on validation levels.",
+            alt=f"Best of the first objective against the configurations tried; at the end: {reached}.",
+            draw=lambda shape: curves(shape=shape),
+        ),
+    ]
+
+
+def build_mixture_tiles(findings: Mapping[str, Any]) -> list[Tile]:
+    """The best mixture, its return, the difference from the baseline, and the seal."""
+    chosen = next(arm for arm in findings["arms"] if arm["arm"] == findings["best_arm"])
+    role = "test" if "test" in chosen["returns"] else "validation"
+    difference = findings["differences"].get(chosen["arm"])
+    against = "the baseline itself" if difference is None else interval_text(difference, signed=True)
+    return [
+        Tile("Best mixture", weights_text(chosen["weights"]), f"of the arm {chosen['arm']}, by validation return"),
+        Tile(f"{role.capitalize()} return", interval_text(chosen["returns"][role]), "full runs on fresh seeds"),
+        Tile("Against the baseline", against, f"{findings['baseline']}, at equal compute, on the same levels"),
+        seal_tile(findings),
     ]
 
 

@@ -6,15 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.headline import interval_text
-from search.report_sections import (
-    MISSING,
-    SPLITS,
-    Section,
-    Table,
-    count_text,
-    ledger_section,
-    reproduction_section,
-)
+from search.report_parts import MISSING, SPLITS, Section, Table, count_text
+from search.report_provenance import ledger_section, reproduction_section
 
 Findings = Mapping[str, Any]
 SHOWN = 12

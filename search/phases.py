@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from actors.collect import CollectConfig, collect
+from data.goals import coverage_of
 from envs.console import Progress, say
 from envs.errors import RunError
 from envs.spec import LevelSet
+from metrics.protocol import Role
 from search.config import SweepConfig
 from search.space import (
     TrialSpec,
@@ -23,6 +25,7 @@ from search.space import (
     trial_specs,
 )
 from search.study import RANDOM_POLICY
+from trainers.evaluation import protocol_of
 from trainers.launch import run
 from trainers.training_data import open_training_data
 
@@ -64,6 +67,7 @@ def _realised(config: SweepConfig, study_dir: Path, spec: TrialSpec) -> dict[str
     """What a trial really learns from."""
     data = open_training_data(experiment_of(config, spec, study_dir))
     view = data.view
+    wanted = protocol_of(config.judge, data.spec, data.levels).split(Role.VALIDATION).levels
     strata = {"mixture": spec.mixture, "strata": data.report["sources"]} if config.strata else {}
     return {
         "num_levels": spec.num_levels,
@@ -72,6 +76,10 @@ def _realised(config: SweepConfig, study_dir: Path, spec: TrialSpec) -> dict[str
         "num_episodes": view.num_episodes,
         "fingerprint": view.fingerprint,
         "mean_return": float(view.episodes["return"].mean()),
+        "measures": {
+            **{name.removeprefix("data/diversity/"): value for name, value in data.diversity.items()},
+            **coverage_of(config.experiment.env, data.levels.levels, wanted.env, wanted.levels),
+        },
         **strata,
     }
 

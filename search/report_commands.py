@@ -1,4 +1,4 @@
-"""``gengap report``, ``gengap status`` and ``gengap compare``: they read files, play and train nothing."""
+"""``gengap report``, ``gengap status`` and ``gengap compare``: they read files; only ``report --animate`` plays."""
 
 from __future__ import annotations
 
@@ -12,6 +12,18 @@ from search.findings import Bootstrap
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     """The study and how its intervals are formed."""
     parser.add_argument("directory", type=Path, metavar="DIR", help="study directory, for example runs/maze-diversity")
+    parser.add_argument(
+        "--animate",
+        action="store_true",
+        help="first play the episodes that the report shows (training levels and unseen ones outside the sealed test), "
+        "from the trials' checkpoints; a sweep does it by itself",
+    )
+    parser.add_argument(
+        "--wandb",
+        choices=("auto", "online", "offline", "disabled"),
+        default="disabled",
+        help="also make the report's panels a W&B run of the study (default: %(default)s; a sweep does it by itself)",
+    )
     _add_bootstrap(parser)
 
 
@@ -19,10 +31,15 @@ def run_report(args: argparse.Namespace) -> dict[str, Any]:
     """Write the report and say what it found."""
     # Matplotlib and Jinja take a second to import; status and --help do without.
     from search.report import MARKDOWN_FILE, NUMBERS_FILE
-    from search.studies import report_any
+    from search.studies import is_mixture_search, report_any
     from search.study import read_json
 
-    page = report_any(args.directory, _bootstrap(args))
+    if args.animate and not is_mixture_search(args.directory):
+        from search.showing import show_study
+        from search.study import read_study
+
+        show_study(read_study(args.directory))
+    page = report_any(args.directory, _bootstrap(args), wandb=args.wandb)
     numbers = read_json(page.with_name(NUMBERS_FILE))
     files = {"page": page, "markdown": page.with_name(MARKDOWN_FILE), "numbers": page.with_name(NUMBERS_FILE)}
     print(f"{numbers['headline']}\n{numbers['explanation']}")

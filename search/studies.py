@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metrics.wandb_logger import Mode
 from search.config import SweepConfig
 from search.findings import Bootstrap
 from search.mixture_config import MixtureSearchConfig
@@ -41,7 +42,7 @@ def sweep_any(
     return sweep(config, out, address=address, command=command)
 
 
-def report_any(study_dir: Path, bootstrap: Bootstrap | None = None) -> Path:
+def report_any(study_dir: Path, bootstrap: Bootstrap | None = None, *, wandb: Mode = "disabled") -> Path:
     """Write the report of a study of either kind.
 
     Raises:
@@ -52,5 +53,6 @@ def report_any(study_dir: Path, bootstrap: Bootstrap | None = None) -> Path:
     from search.report import write_report
 
     study_file(study_dir)
-    write = write_mixture_report if is_mixture_search(study_dir) else write_report
-    return write(study_dir, bootstrap)
+    if is_mixture_search(study_dir):
+        return write_mixture_report(study_dir, bootstrap)
+    return write_report(study_dir, bootstrap, wandb=wandb)

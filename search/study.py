@@ -53,6 +53,8 @@ class DatasetRecord:
     mixture: str = ""
     strata: Mapping[str, Any] = field(default_factory=dict)
     """Stratum -> its levels, episodes, transitions, weight and repetitions."""
+    measures: Mapping[str, float] = field(default_factory=dict)
+    """Counts and measures of its diversity and quality, as drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from actors.cluster import ray_session
 from actors.pool import ActorPool
 from data.files import atomic_write_json, make_directory
 from envs.console import say
-from envs.errors import UsageError
+from envs.errors import RunError, UsageError
 from envs.overrides import config_from_json
 from metrics.table import EvaluationTable
 from search.config import SweepConfig
@@ -25,8 +25,9 @@ from search.phases import RETRAINED, StudyPolicy, collect_datasets, policies_of,
 from search.preflight import check_study, machine
 from search.report import write_report
 from search.selection import Selection
+from search.showing import show_study
 from search.space import data_specs, trial_specs
-from search.study import CONFIG_FILE
+from search.study import CONFIG_FILE, read_study
 from search.study_log import StudyLog
 from search.tuning import run_trials
 
@@ -56,8 +57,10 @@ def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command
         with ray_session(address) as ray:
             check_study(config, out, ray.cluster_resources())
             _run_phases(config, out, log)
+        with log.timed("show"):
+            _show(out)
         with log.timed("report"):
-            page = write_report(out)
+            page = write_report(out, wandb=config.experiment.tracking.wandb)
     say(f"Done in {time.monotonic() - started_s:.0f} s. Report: {page}  Everything: {out}")
     return page
 
@@ -107,6 +110,14 @@ def _test(config: SweepConfig, out: Path, selection: Selection, fingerprints: di
                 fingerprint = fingerprints[specs[name].data_id]
                 judge.test(trial_policy(config, out, specs[name]), selection, fingerprint, reason)
         judge.table()
+
+
+def _show(out: Path) -> None:
+    """Episodes for the report; without them it is complete in every number, so they are no reason to fail."""
+    try:
+        show_study(read_study(out))
+    except (UsageError, RunError) as error:
+        say(f"The report shows no episodes: {error}")
 
 
 def open_study(config: SweepConfig, out: Path, command: str) -> StudyLog:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -47,6 +48,7 @@ def open_target(config: ExperimentConfig, data: TrainingData) -> TrainingData | 
         view=view,
         sampler=BatchSampler(sizes, config.mixing.probe_size, derive_seed(config.seed, "target")),
         levels=LevelSet.of(config.env, view.levels.tolist()),
+        episode_shares=view.episodes["length"].astype(np.float64),
         report={},
         successors=data.successors,
         groups=tuple(datasets),

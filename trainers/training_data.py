@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from data.dataset import Dataset
+from data.measures import measure
 from data.mixture import Mixture, RealisedMixture
 from data.sampler import BatchSampler
 from data.schedule import ControlledSchedule
@@ -28,6 +33,7 @@ class TrainingData:
     sampler: BatchSampler
     levels: LevelSet
     """Levels of the realised mixture."""
+    episode_shares: npt.NDArray[np.float64]  # [E] share of the draws of each episode, to scale
     report: dict[str, Any]
     """The realised mixture, as JSON."""
     successors: bool = False
@@ -39,9 +45,9 @@ class TrainingData:
     schedule: ControlledSchedule | None = None
     """Weights that a controller moves; the sampler follows them."""
 
-    @property
+    @cached_property
     def diversity(self) -> dict[str, float]:
-        """The realised diversity under its metric names."""
+        """The realised diversity, counted and measured, and the mixture, under their metric names."""
         numbers = {name: value for name, value in self.report.items() if isinstance(value, int | float)}
         sources = self.report.get("sources", {})
         parts = {
@@ -50,7 +56,8 @@ class TrainingData:
             for what in ("weight", "transitions", "repetitions", "epochs")
             if what in source
         }
-        return {f"data/diversity/{name}": float(value) for name, value in numbers.items()} | parts
+        named = {**numbers, **measure(self.view, self.episode_shares)}
+        return {f"data/diversity/{name}": float(value) for name, value in named.items()} | parts
 
     def batch(self, learner_step: int, context: WorkerContext) -> TensorBatch:
         """This worker's share of the batch of a learner step (counted from 1), in CPU memory."""
@@ -83,6 +90,7 @@ def open_training_data(config: ExperimentConfig) -> TrainingData:
         view=realised.view,
         sampler=BatchSampler(realised.group_sizes, config.train.batch_size, config.seed, schedule or realised.schedule),
         levels=LevelSet.of(config.env, realised.view.levels.tolist()),
+        episode_shares=realised.episode_shares,
         report=realised.report,
         successors=algorithm_class(config.algorithm.name).needs_successors,
         groups=tuple(realised.report["sources"]),

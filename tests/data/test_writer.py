@@ -108,6 +108,31 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(
 
 
 @pytest.mark.chaos
+def test_a_disk_that_fails_in_the_background_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("data.partial.FLUSH_BYTES", 1)
+    writer = DatasetWriter(tmp_path / "set", PIXELS, {})
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fdatasync", fail)
+        writer.add(make_episode())
+        with pytest.raises(RunError, match="Input/output error"):
+            writer.add(make_episode(level=1))
+    assert left_in(tmp_path) == []
+
+
+def test_flushing_often_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    episodes = [make_episode(level=level) for level in range(4)]
+    expected = write(tmp_path / "expected", episodes, PIXELS, {})
+    monkeypatch.setattr("data.partial.FLUSH_BYTES", 1)
+    often = write(tmp_path / "often", episodes, PIXELS, {})
+    assert often.fingerprint == expected.fingerprint
+    for part in sorted(path.name for path in (tmp_path / "expected").iterdir() if path.suffix != ".json"):
+        assert (tmp_path / "often" / part).read_bytes() == (tmp_path / "expected" / part).read_bytes()
+
+
+@pytest.mark.chaos
 def test_a_file_size_limit_of_the_system_is_reported_too(tmp_path: Path) -> None:
     limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))" + ENDLESS_WRITER
     command = [sys.executable, "-c", limited, str(tmp_path / "set")]

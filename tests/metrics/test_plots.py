@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from envs.errors import UsageError
 from metrics import plots
+from metrics.figure import save
 
 LEVELS: list[dict[str, Any]] = [
     {
@@ -127,8 +128,8 @@ def test_no_points_are_refused() -> None:
 
 
 def test_saved_pictures_are_the_same_bytes_each_time(tmp_path: Path) -> None:
-    first = plots.save(plots.return_against_levels(LEVELS), tmp_path / "a" / "returns")
-    second = plots.save(plots.return_against_levels(LEVELS), tmp_path / "b" / "returns")
+    first = save(plots.return_against_levels(LEVELS), tmp_path / "a" / "returns")
+    second = save(plots.return_against_levels(LEVELS), tmp_path / "b" / "returns")
     assert [path.name for path in first] == ["returns.png", "returns.svg"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert first[0].read_bytes().startswith(b"\x89PNG")
@@ -145,3 +146,10 @@ def test_drawing_needs_no_display_and_no_pyplot() -> None:
     root = Path(__file__).resolve().parents[2]
     result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert "matplotlib.pyplot" not in result.stdout.split()
+
+
+def test_curves_over_numbers_of_levels_are_marked_where_there_are_points() -> None:
+    data = {"uniform": {"x": [1000, 10], "mean": [2.0, 1.0]}, "one": {"x": [10, 100], "mean": [1.0, 2.0]}}
+    (axes,) = plots.curves(data, title="t", ylabel="y", log_x=True).axes
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "100", "1,000"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 
 from envs.errors import RunError, UsageError
+from metrics.figure import FILE
 from metrics.ledger import Ledger
 from metrics.protocol import Role
 from metrics.table import EvaluationTable
@@ -23,8 +25,12 @@ from search.findings import NORMALIZED, RAW, Bootstrap, build_findings, level_sc
 from search.headline import NO_EFFECT, add_headline
 from search.report import write_report
 from search.report_commands import add_report_arguments, run_report
-from search.report_html import cell, render_html
-from search.report_sections import build_sections, ledger_section, selection_section
+from search.report_hero import build_tiles, seal_tile
+from search.report_html import cell, intervals, render_html
+from search.report_media import Picture
+from search.report_pictures import draw_pictures
+from search.report_provenance import ledger_section, selection_section
+from search.report_sections import build_sections
 from search.selection import select_configurations
 from search.study import read_study
 from tests.search.synthetic_study import (
@@ -162,11 +168,16 @@ def test_the_page_fetches_nothing(page: Path) -> None:
     text = page.read_text()
     parser = Resources()
     parser.feed(text)
-    assert len(parser.fetched) == 7
-    assert all(source.startswith("data:image/png;base64,") for source in parser.fetched)
+    pictures = 2 + 2 + 3  # returns and gap, heat maps, curves
+    assert len(parser.fetched) == 2 * pictures  # for wide pages and for phones
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in parser.fetched)
     assert not parser.tags & {"script", "link", "iframe"}
-    assert "url(" not in text
-    assert "@import" not in text
+    assert len(text) < 5_000_000
+    inside = [base64.b64decode(source.partition(",")[2]).decode() for source in parser.fetched]
+    for content in (text, *inside):
+        assert "@import" not in content
+        assert not re.search(r"url\((?!#)", content)
+        assert not re.search(r"(src|href)=\"(?!data:|#|https://wandb\.ai)", content)
 
 
 def test_the_page_shows_every_part(page: Path, study_dir: Path) -> None:
@@ -275,3 +286,90 @@ def test_the_page_template_travels_with_the_package() -> None:
     templates = root / "search" / "templates"
     shipped = {path for pattern in setuptools["package-data"]["search.templates"] for path in templates.glob(pattern)}
     assert set(templates.iterdir()) <= shipped
+
+
+def with_mixtures(directory: Path, *strata: str) -> dict[str, Any]:
+    """The findings as if the study had been over mixtures: all alike, and the first stratum alone."""
+    findings = findings_of(directory)
+    even = {name: {"weight": 1 / len(strata)} for name in strata}
+    entries = [
+        entry | {"mixture": name, "strata": shares}
+        for entry in findings["levels"]
+        for name, shares in (("uniform", even), (strata[0], {strata[0]: {"weight": 1.0}}))
+    ]
+    return findings | {"strata": "department", "mixtures": entries}
+
+
+@pytest.mark.parametrize("strata", [("fashion", "grocery", "home"), ("a", "b", "c", "d")], ids=["three", "four"])
+def test_mixtures_are_drawn_where_they_lie(study_dir: Path, strata: tuple[str, ...]) -> None:
+    findings = with_mixtures(study_dir, *strata)
+    pictures = draw_pictures(findings, study_dir)
+    (picture,) = [picture for picture in pictures if picture.name == "mixtures"]
+    assert isinstance(picture, Picture)
+    axes = picture.draw(FILE).axes[0]
+    assert (axes.name == "ternary") == (len(strata) == 3)
+    assert "uniform at 1,000 training levels 6.00" in picture.alt
+    (section,) = [s for s in build_sections(findings, [p.name for p in pictures]) if s.short == "Mixtures"]
+    assert section.pictures == ["mixtures", "mixtures_levels"]
+
+
+def test_returns_of_many_values_have_profiles(tmp_path: Path) -> None:
+    directory = write_study(tmp_path / "study")
+    frame = EvaluationTable.read(directory / "evaluations.parquet").frame
+    graded = frame["normalized_return"] / 2 + (frame["level"] % 5) / 10
+    EvaluationTable(frame.assign(normalized_return=graded)).write(directory / "evaluations.parquet")
+    findings = findings_of(directory)
+    assert findings["profiles"]["role"] == "test"
+    assert list(findings["profiles"]["lines"]) == [str(count) for count in LEVEL_COUNTS]
+    policies = ["levels-10-lr-0.001-seed-0", "levels-10-lr-0.001-seed-1"]
+    test = read_study(directory).table.where(role="test", policy=policies)
+    line = findings["profiles"]["lines"]["10"]
+    for threshold, share in zip(line["thresholds"], line["shares"], strict=True):
+        assert share == pytest.approx((test.frame["normalized_return"] > threshold).mean())
+    assert "profiles" in [picture.name for picture in draw_pictures(findings, directory)]
+
+
+def test_panels_without_data_are_left_out_with_a_reason(study_dir: Path, tmp_path: Path) -> None:
+    def left_out(directory: Path) -> str:
+        findings = findings_of(directory)
+        sections = build_sections(findings, [picture.name for picture in draw_pictures(findings, directory)])
+        return "\n".join(line for section in sections if section.short == "Left out" for line in section.lines)
+
+    everything = left_out(study_dir)
+    assert "gengap report DIR --animate" in everything
+    assert "fewer than 3 different values" in everything
+    assert "Training curves" not in everything
+    assert "sealed test" not in everything.replace("the sealed test is not read for it", "")
+    copy = write_study(tmp_path / "untested", tested=False)
+    for history in copy.glob("trials/*/metrics.jsonl"):
+        history.write_text(history.read_text().splitlines()[0] + "\n")
+    assert "train.evaluate_every" in left_out(copy)
+    assert "has not been played yet" in left_out(copy)
+
+
+def test_the_first_screen_says_the_answer_its_size_and_whether_the_test_was_sealed(
+    study_dir: Path, tmp_path: Path
+) -> None:
+    findings = findings_of(study_dir)
+    tiles = {tile.label: tile for tile in build_tiles(findings)}
+    assert tiles["Test return at 1,000 levels"].value.startswith("6.00 [")
+    assert "random policy 1.00 [" in tiles["Test return at 1,000 levels"].note
+    assert tiles["Gap at 1,000 levels"].value.startswith("+0.20 [")
+    assert tiles["Sample size"].value == "120 test levels"
+    assert "2 train seeds" in tiles["Sample size"].note
+    assert (tiles["Sealed test"].value, tiles["Sealed test"].flag) == ("read once each", False)
+    copy = tmp_path / "study"
+    shutil.copytree(study_dir, copy)
+    Ledger(copy / "ledger.jsonl").issue("levels-10-lr-0.001-seed-0", "c", "d", "validation", "once more")
+    assert (seal_tile(findings_of(copy)).value, seal_tile(findings_of(copy)).flag) == ("1 repeated read", True)
+    assert seal_tile(findings_of(write_study(tmp_path / "untested", tested=False))).value == "not read yet"
+    oracle = findings | {"selection": findings["selection"] | {"oracle": True}}
+    assert seal_tile(oracle).flag
+
+
+def test_a_value_and_its_interval_stay_on_one_line() -> None:
+    text = intervals("from 1.34 [0.76, 1.95] (95 % interval) <b>")
+    assert text == (
+        'from <span class="value">1.34 <span class="ends">[0.76, 1.95]</span></span> '
+        "(95\N{NO-BREAK SPACE}% interval) &lt;b&gt;"
+    )

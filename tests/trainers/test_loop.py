@@ -67,6 +67,7 @@ def test_each_learner_step_has_one_row_with_the_agreed_names(grid_data: Path, tm
     assert [row["learner_step"] for row in rows] == [0, 5, 10, 15, 20, 23]
     assert len(lines) == len(rows), "no step was written twice"
     assert rows[0]["data/diversity/num_levels"] == 40
+    assert rows[0]["data/diversity/state_vendi"] > 1
     assert all(row["transitions_seen"] == row["learner_step"] * 32 for row in rows)
     assert {"train/loss/total", "train/perf/transitions_per_s", SCORE} <= rows[-1].keys()
     assert [SCORE in row for row in rows] == [False, False, True, False, True, True]

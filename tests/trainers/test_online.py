@@ -15,6 +15,7 @@ from envs.registry import make_spec
 from metrics.history import read_history
 from metrics.loggers import NullLogger
 from tests.limits import small_files
+from trainers.actor_critic import build_actor_critic
 from trainers.checkpoint import load_policy
 from trainers.config import NetworkConfig
 from trainers.fragment import Fragment
@@ -217,13 +218,39 @@ def test_streams_play_the_parameters_of_the_learner(ray_cluster: Any, tmp_path: 
         (remote,) = collect(streams, 2)
     finally:
         streams.close()
-    image = np.asarray(remote.observations["image"])
+    np.testing.assert_allclose(log_probs_of(learner.module, remote), remote.log_probs, atol=1e-4)
     with torch.no_grad():
-        logits, values = learner.module({"image": torch.from_numpy(image.copy())})
-    log_probs = torch.log_softmax(logits, dim=1).numpy()
-    taken = log_probs[np.arange(len(log_probs)), remote.actions.reshape(-1)]
-    np.testing.assert_allclose(taken, remote.log_probs.reshape(-1), atol=1e-4)
+        _, values = learner.module({"image": torch.from_numpy(np.array(remote.observations["image"]))})
     np.testing.assert_allclose(values.numpy(), remote.values.reshape(-1), atol=1e-4)
+
+
+@pytest.mark.ray
+def test_ray_streams_play_ahead_while_the_learner_learns(ray_cluster: Any) -> None:
+    settings = config(num_streams=2, overlap=True)
+    spec = make_spec(settings.env)
+    learner = build_learner(settings, spec)
+    streams = build_streams(settings, spec, learner)
+    try:
+        first = collect(streams, 0)
+        before = build_actor_critic(spec, settings.network, settings.seed)
+        before.load_state_dict(learner.module.state_dict())
+        streams.begin(1)
+        learner.update(first)
+        second = streams.finish()
+    finally:
+        streams.close()
+    assert [fragment.number for fragment in second] == [1, 1]
+    for fragment in second:
+        np.testing.assert_allclose(log_probs_of(before, fragment), fragment.log_probs, atol=1e-4)
+        assert np.abs(log_probs_of(learner.module, fragment) - fragment.log_probs).max() > 1e-4
+
+
+def log_probs_of(module: torch.nn.Module, fragment: Fragment) -> np.ndarray:
+    """Of the actions taken, [T, B]."""
+    with torch.no_grad():
+        logits, _ = module({"image": torch.from_numpy(np.array(fragment.observations["image"]))})
+    log_probs = torch.log_softmax(logits, dim=1).numpy()
+    return log_probs[np.arange(len(log_probs)), fragment.actions.reshape(-1)].reshape(fragment.actions.shape)
 
 
 def command(tmp_path: Path, *overrides: str, resume: bool = False) -> dict[str, Any]:

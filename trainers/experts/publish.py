@@ -25,6 +25,7 @@ from envs.registry import make_spec, make_vec
 from envs.seeding import rng_for
 from envs.spec import LevelSet
 from metrics import plots, statistics
+from metrics.figure import save
 from metrics.history import read_history
 from metrics.ledger import Ledger, Permit, check_permit
 from metrics.protocol import ActionMode, EvaluationProtocol, Role, strict
@@ -94,7 +95,7 @@ def draw_curve(run_dir: Path, name: str, measured: dict[str, Any], figures: Path
     figure = plots.curves(
         series, title=f"PPO on {name}, sampled actions", xlabel="million environment steps", ylabel="raw episode return"
     )
-    return plots.save(figure, figures / f"ppo_{name}")
+    return save(figure, figures / f"ppo_{name}")
 
 
 def publish(
