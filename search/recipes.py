@@ -100,7 +100,7 @@ def maze_diversity_impala() -> SweepConfig:
 
 
 def grid_mixtures() -> MixtureSearchConfig:
-    """Mixtures of few clean, many disturbed and many aimless episodes on the toy grid: three minutes.
+    """Mixtures of few clean, many disturbed and many aimless episodes on the toy grid: a few minutes.
 
     A regression searches the weights beside equal ones with the same number of trials; both also search the learning
     rate. Trials are a third as long as full runs, on a third of the data.
