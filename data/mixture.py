@@ -18,25 +18,16 @@ import numpy.typing as npt
 from data.dataset import Dataset
 from data.diversity import describe, effective_number
 from data.sampler import BatchSampler, SamplingSchedule, mix_bits
+from data.schedule import ConstantSchedule, on_simplex
 from data.selection import rank_within
-from data.strata import apportion, group_by_tag
+from data.shares import Shares, fill, whole
+from data.strata import apportion, divide
 from envs.errors import UsageError, unknown_name
 from envs.seeding import derive_seed
 from envs.spec import LevelSet
 
 EpisodeOrder = Literal["random", "stratified", "best_first"]
 EPISODE_ORDERS: tuple[EpisodeOrder, ...] = ("random", "stratified", "best_first")
-
-
-@dataclass(frozen=True)
-class ConstantSchedule:
-    """The same weights at every learner step."""
-
-    values: tuple[float, ...]  # [S]
-
-    def weights(self, step: int) -> npt.NDArray[np.float64]:
-        """The weights [S]."""
-        return np.array(self.values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +42,23 @@ class Mixture:
     """Source -> share of the draws, summing to one; a source without a weight is not used. Empty: every transition is
     drawn equally often."""
     strata: str | None = None
-    """Tag of the levels, for example "department" in the shop. Then the sources are its values (as texts), whatever
-    the datasets, and the weights also divide `num_levels`."""
+    """Tag of the levels, for example "department" in the shop, or another division of `data.strata.divide`:
+    "source", "bucket:4", "difficulty:4". Then the sources are its values (as texts), whatever the datasets, and the
+    weights also divide `num_levels`."""
     levels: LevelSet | None = None
     """Levels that may be used; None allows all."""
     num_levels: int | None = None
     """How many of the allowed recorded levels are used, the lowest first (of each stratum that has a weight, by
     `data.strata.apportion`); None uses all."""
+    levels_per_source: Mapping[str, int] = field(default_factory=dict)
+    """Source -> how many of its levels are used, the lowest first; a source that is not named uses all."""
+    source_fraction: float = 1.0
+    """Only this share of each source's transitions may be used, so that a shorter run repeats scarce data as often as
+    a longer one does (`search.simplex.proxy_fraction`)."""
     max_transitions: int | None = None
     """Distinct transitions over all sources, exactly; None uses all."""
+    on_shortage: Literal["fill", "refuse"] = "fill"
+    """What a source lacks of its share of `max_transitions` is taken from the others, or is an error."""
     repetition_cap: float | None = None
     """At most so many draws per transition of a source for each draw of an average one; heavier weights are lowered to
     it and the others raised in proportion."""
@@ -74,16 +73,22 @@ class Mixture:
     """Chooses among episodes that the order holds equal."""
 
     def __post_init__(self) -> None:
-        if self.weights and (min(self.weights.values()) < 0 or abs(sum(self.weights.values()) - 1) > 1e-6):
-            raise UsageError(f"The mixture weights {dict(self.weights)} must be non-negative and sum to one.")
+        if self.weights and not on_simplex(list(self.weights.values())):
+            total = sum(self.weights.values())
+            raise UsageError(
+                f"The mixture weights {dict(self.weights)} must be non-negative and sum to one; they sum to {total:g}."
+            )
         if self.episode_order not in EPISODE_ORDERS:
             raise unknown_name("episode order", self.episode_order, EPISODE_ORDERS)
         for name in ("num_levels", "max_transitions"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"The mixture's {name} is {value}; it must be at least 1.")
-        if not 0 < self.best_fraction <= 1:
-            raise UsageError(f"The mixture's best_fraction is {self.best_fraction}; it must be above 0 and at most 1.")
+        for name in ("best_fraction", "source_fraction"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UsageError(f"The mixture's {name} is {getattr(self, name)}; it must be above 0 and at most 1.")
+        if self.on_shortage not in ("fill", "refuse"):
+            raise unknown_name("value of on_shortage", self.on_shortage, ("fill", "refuse"))
         if self.repetition_cap is not None and self.repetition_cap < 1:
             raise UsageError(f"The mixture's repetition_cap is {self.repetition_cap}; it must be at least 1.")
 
@@ -100,7 +105,7 @@ class Mixture:
         sources = self._sources(datasets)
         names = self._used(sources)
         Dataset.concat([sources[name] for name in names])  # refuses datasets of different environments
-        levels = self._levels({name: sources[name] for name in names})
+        levels = self._fewer(self._levels({name: sources[name] for name in names}))
         if self.strata is not None:  # few levels may leave nothing to a light stratum
             names = [name for name in names if levels[name]]
         ordered = {name: self._ordered(self._best(sources[name].select(levels[name]))) for name in names}
@@ -112,15 +117,14 @@ class Mixture:
         """The datasets, or one view for each stratum of all their levels."""
         if self.strata is None or not datasets:
             return datasets
-        everything = Dataset.concat(list(datasets.values()))
-        strata = group_by_tag(everything.env.name, everything.levels.tolist(), self.strata)
-        return {value: everything.select(levels) for value, levels in strata.items()}
+        return divide(Dataset.concat(list(datasets.values())), self.strata)
 
     def _used(self, sources: Mapping[str, Dataset]) -> list[str]:
-        for name in self.weights:
-            if name not in sources:
-                kind = "source" if self.strata is None else f"recorded {self.strata}"
-                raise unknown_name(f"{kind} in the mixture weights", name, sources)
+        kind = "source" if self.strata is None else f"recorded {self.strata}"
+        for place, given in (("mixture weights", self.weights), ("levels_per_source", self.levels_per_source)):
+            for name in given:
+                if name not in sources:
+                    raise unknown_name(f"{kind} in the {place}", name, sources)
         names = [name for name in sources if not self.weights or self.weights.get(name, 0) > 0]
         if not names:
             raise UsageError("The mixture was given no dataset; it needs at least one.")
@@ -144,6 +148,15 @@ class Mixture:
         kept = set(recorded[: self.num_levels])
         return {name: [level for level in levels if level in kept] for name, levels in found.items()}
 
+    def _fewer(self, levels: dict[str, list[int]]) -> dict[str, list[int]]:
+        for name, count in self.levels_per_source.items():
+            if name in levels and not 1 <= count <= len(levels[name]):
+                raise UsageError(
+                    f"The mixture asks for {count} levels of {name!r}, which holds {len(levels[name])} of those "
+                    "allowed. Record more levels of it, or ask for 1 or more, but fewer."
+                )
+        return {name: found[: self.levels_per_source.get(name)] for name, found in levels.items()}
+
     def _allowed(self, dataset: Dataset) -> list[int]:
         recorded: list[int] = dataset.levels.tolist()
         if self.levels is None:
@@ -164,7 +177,8 @@ class Mixture:
         return view.select(episodes=order[rank_within(levels) < np.ceil(self.best_fraction * counts)[which]])
 
     def _ordered(self, view: Dataset) -> Dataset:
-        return view.select(episodes=self._order(view, self.episode_order))
+        order, kept = self._order(view, self.episode_order), math.ceil(self.source_fraction * len(view) - 1e-9)
+        return view.select(episodes=order, max_transitions=kept if self.source_fraction < 1 else None)
 
     def _order(self, view: Dataset, order: EpisodeOrder) -> npt.NDArray[np.int64]:
         """Positions of the episodes in this order [E]."""
@@ -183,15 +197,32 @@ class Mixture:
         """Distinct transitions per source; what a source lacks of its share is given to the others."""
         if self.max_transitions is None:
             return available
-        if self.max_transitions > sum(available.values()):
-            raise UsageError(
-                f"The mixture asks for {self.max_transitions} transitions; the chosen levels hold "
-                f"{sum(available.values())}. Record more episodes or ask for fewer."
-            )
         shares = np.array([self.weights.get(name, 0.0) if self.weights else count for name, count in available.items()])
         limits = np.array(list(available.values()), dtype=np.float64)
-        parts = _fill(shares / shares.sum(), limits / self.max_transitions) * self.max_transitions
-        return dict(zip(available, _rounded(parts, limits, self.max_transitions), strict=True))
+        self._check_budget(list(available), shares / shares.sum() * self.max_transitions, limits)
+        parts = fill(shares / shares.sum(), limits / self.max_transitions) * self.max_transitions
+        return dict(zip(available, whole(parts, limits, self.max_transitions), strict=True))
+
+    def _check_budget(self, names: list[str], wanted: Shares, limits: Shares) -> None:
+        """Refuse a budget that the sources cannot fill, naming the one that lacks most of its share."""
+        worst, total = int(np.argmax(wanted - limits)), int(limits.sum())
+        lacking = math.ceil(wanted[worst] - limits[worst] - 1e-6)
+        source = (
+            f"{names[worst]!r} runs out first: its share is {math.ceil(wanted[worst] - 1e-6)} transitions, it holds "
+            f"{limits[worst]:.0f}, {lacking} too few"
+        )
+        if self.max_transitions is not None and self.max_transitions > total:
+            raise UsageError(
+                f"The mixture asks for {self.max_transitions} transitions; the chosen levels hold {total}. {source}. "
+                "Record more episodes or ask for fewer."
+            )
+        if self.on_shortage == "refuse" and lacking > 0:
+            raise UsageError(
+                f"The mixture asks for {self.max_transitions} transitions, and {source}. Lower its weight to at most "
+                f"{limits[worst] / wanted.sum():.4f}, ask for at most "
+                f"{int(wanted.sum() * limits[worst] / wanted[worst])} transitions, record more of it, or set "
+                "on_shortage=fill to take what it lacks from the others."
+            )
 
     def _realised_weights(self, views: Mapping[str, Dataset]) -> tuple[float, ...] | None:
         if not self.weights:
@@ -199,7 +230,7 @@ class Mixture:
         weights = np.array([self.weights[name] for name in views])
         sizes = np.array([len(view) for view in views.values()], dtype=np.float64)
         if self.repetition_cap is not None:
-            weights = _fill(weights, self.repetition_cap * sizes / sizes.sum())
+            weights = fill(weights, self.repetition_cap * sizes / sizes.sum())
         return tuple((weights / weights.sum()).tolist())
 
 
@@ -257,25 +288,3 @@ def _episode_keys(checksums: npt.NDArray[Any], seed: int) -> npt.NDArray[np.uint
     """A random number per episode that depends on its content and the seed alone, [E]."""
     content = np.ascontiguousarray(checksums).view("<u8")[:, 0]
     return mix_bits(content ^ np.uint64(derive_seed(seed, "mixture")))
-
-
-def _fill(shares: npt.NDArray[np.float64], limits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Shares in proportion to `shares`, none above its limit, summing to one where the limits allow it."""
-    filled = np.minimum(shares, limits)
-    for _ in range(len(shares)):
-        missing = 1.0 - filled.sum()
-        room = (limits - filled > 1e-12) & (shares > 0)
-        if missing <= 1e-12 or not room.any():
-            break
-        filled[room] = np.minimum(filled[room] + missing * shares[room] / shares[room].sum(), limits[room])
-    return filled
-
-
-def _rounded(parts: npt.NDArray[np.float64], limits: npt.NDArray[np.float64], total: int) -> list[int]:
-    """Whole numbers next to `parts` that sum to `total`, the largest remainders rounded up."""
-    whole = np.floor(parts + 1e-6)
-    # Rounded, so that equal shares stay equal whatever their last bits are; the first of equals is rounded up.
-    by_remainder = np.argsort(-np.round(parts - whole, 9), kind="stable")
-    for index in by_remainder[whole[by_remainder] < limits[by_remainder]][: int(total - whole.sum())]:
-        whole[index] += 1
-    return [int(part) for part in whole]

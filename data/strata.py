@@ -3,9 +3,51 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from data.dataset import Dataset
+from envs.errors import UsageError
 from envs.registry import level_tags
+
+SOURCE = "source"
+_QUANTILES = re.compile(r"(bucket|difficulty):([0-9]+)")
+
+
+def divide(dataset: Dataset, by: str) -> dict[str, Dataset]:
+    """The parts of a dataset.
+
+    Args:
+        dataset: What is divided.
+        by: ``source`` (who played), ``bucket:N`` (N ranges of level numbers), ``difficulty:N`` (N parts of the levels
+            by the mean return that was recorded on them, "1" the lowest), or a tag of the levels.
+
+    Raises:
+        UsageError: If there are fewer levels than parts, or levels have no such tag.
+    """
+    if by == SOURCE:
+        return {source: dataset.select(sources=[source]) for source in dataset.sources}
+    if match := _QUANTILES.fullmatch(by):
+        levels = _by_difficulty(dataset) if match[1] == "difficulty" else dataset.levels.tolist()
+        return {name: dataset.select(part) for name, part in _parts(levels, int(match[2]), by).items()}
+    groups = group_by_tag(dataset.env.name, dataset.levels.tolist(), by)
+    return {value: dataset.select(levels) for value, levels in groups.items()}
+
+
+def _by_difficulty(dataset: Dataset) -> list[int]:
+    """The levels, those with the lowest mean return first; ties by number."""
+    levels, which = np.unique(dataset.episodes["level"], return_inverse=True)
+    means = np.bincount(which, weights=dataset.episodes["return"]) / np.bincount(which)
+    order: list[int] = levels[np.lexsort([levels, np.round(means, 9)])].tolist()
+    return order
+
+
+def _parts(levels: Sequence[int], count: int, by: str) -> dict[str, list[int]]:
+    if not 1 <= count <= len(levels):
+        raise UsageError(f"strata={by} makes {count} parts of {len(levels)} levels; ask for 1 to {len(levels)}.")
+    return {str(n): sorted(part.tolist()) for n, part in enumerate(np.array_split(np.array(levels), count), start=1)}
 
 
 def group_by_tag(env: str, levels: Sequence[int], tag: str) -> dict[str, list[int]]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from actors.evaluate import evaluate_on_pool
 from data.files import atomic_write_json
@@ -23,10 +23,27 @@ from search.phases import StudyPolicy, trial_policy
 from search.selection import Selection, find_rule, needs_crafted, select_configurations
 from search.space import collected_levels, data_specs, has_diverged, trial_specs
 from search.study import EVALUATIONS_FILE, LEDGER_FILE, RANDOM_POLICY, SELECTION_FILE
+from trainers.config import EvaluationConfig, ExperimentConfig
 from trainers.evaluation import protocol_of
 from trainers.policy_files import network_id
 
 EVALUATIONS_FOLDER = "evaluations"
+
+
+class Judged(Protocol):
+    """A study as far as judging its policies goes; a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def experiment(self) -> ExperimentConfig:
+        """Whose environment and seed are played."""
+        ...
+
+    @property
+    def judge(self) -> EvaluationConfig:
+        """What is played."""
+        ...
 
 
 class Judge:
@@ -36,10 +53,12 @@ class Judge:
         config: The study; `SweepConfig.judge` says what is played.
         study_dir: Where tables and the ledger lie.
         pool: Evaluator actors.
+        training_levels: Every level that any policy may have learned from; one test for all, so that levels pair up.
     """
 
-    def __init__(self, config: SweepConfig, study_dir: Path, pool: Any) -> None:
+    def __init__(self, config: Judged, study_dir: Path, pool: Any, training_levels: LevelSet) -> None:
         self._config, self._dir, self._pool = config, study_dir, pool
+        self._training_levels = training_levels
         self._spec = make_spec(config.experiment.env)
 
     def judge(self, policies: Sequence[StudyPolicy]) -> None:
@@ -104,7 +123,7 @@ class Judge:
             self._spec,
             policy.levels,
             algorithm=experiment.algorithm.name,
-            distinct_from=study_levels(self._config),  # one test for all policies, so that levels pair up
+            distinct_from=self._training_levels,
         )
 
     def _path(self, policy: StudyPolicy, roles: Sequence[Role]) -> Path:

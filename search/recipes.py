@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from envs.errors import unknown_name
 from envs.overrides import build_recipe
 from search.config import FULL_JUDGE, SweepConfig
+from search.mixture_config import MixtureSearchConfig
 from trainers.config import EvaluationConfig
 from trainers.recipes import grid_bc, maze_bc, maze_bc_impala, shop_bc
 
@@ -101,6 +103,36 @@ def maze_diversity_impala() -> SweepConfig:
     )
 
 
+def grid_mixtures() -> MixtureSearchConfig:
+    """Mixtures of few clean, many disturbed and many aimless episodes on the toy grid: a few minutes.
+
+    A regression searches the weights beside equal ones with the same number of trials; both also search the learning
+    rate. Trials are a third as long as full runs, on a third of the data.
+    """
+    base = grid_bc()
+    return MixtureSearchConfig(
+        name="grid-mixtures",
+        experiment=dataclasses.replace(
+            base,
+            train=dataclasses.replace(base.train, learner_steps=450, evaluate_every=0),
+            evaluation=dataclasses.replace(base.evaluation, num_train_levels=20, num_validation_levels=100),
+        ),
+        sources={
+            "clean-few": "grid-expert levels=0:20 transitions=2000",
+            "noisy-many": "grid-expert?noise=0.4 levels=1000:1300 transitions=3000",
+            "aimless": "random levels=2000:2200 transitions=3000",
+        },
+        num_transitions=2_000,
+        dimensions={"train.learning_rate": "log 5e-4 3e-3"},
+        num_proposals=8,
+        seeds=(0, 1),
+        proxy_steps=150,
+        confirm_seeds=(100, 101, 102, 103),
+        judge=EvaluationConfig(num_train_levels=100, num_validation_levels=100, num_test_levels=200, num_envs=100),
+        num_collectors=0,
+    )
+
+
 RECIPES: dict[str, Callable[[], SweepConfig]] = {
     "grid-diversity": grid_diversity,
     "maze-diversity": maze_diversity,
@@ -108,6 +140,22 @@ RECIPES: dict[str, Callable[[], SweepConfig]] = {
     "shop-strata": shop_strata,
     "maze-diversity-impala": maze_diversity_impala,
 }
+
+
+MIXTURE_RECIPES: dict[str, Callable[[], MixtureSearchConfig]] = {"grid-mixtures": grid_mixtures}
+
+
+def build_study(recipe: str, overrides: Sequence[str] = ()) -> SweepConfig | MixtureSearchConfig:
+    """The recipe's study of either kind with ``FIELD=VALUE`` overrides applied.
+
+    Raises:
+        UsageError: For an unknown recipe or field, answered with the closest match.
+    """
+    if recipe in MIXTURE_RECIPES:
+        return build_recipe("sweep", MIXTURE_RECIPES, recipe, overrides)
+    if recipe not in RECIPES:
+        raise unknown_name("sweep recipe", recipe, [*RECIPES, *MIXTURE_RECIPES])
+    return build_sweep(recipe, overrides)
 
 
 def build_sweep(recipe: str, overrides: Sequence[str] = ()) -> SweepConfig:

@@ -30,22 +30,24 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
 def run_report(args: argparse.Namespace) -> dict[str, Any]:
     """Write the report and say what it found."""
     # Matplotlib and Jinja take a second to import; status and --help do without.
-    from search.report import MARKDOWN_FILE, NUMBERS_FILE, write_report
+    from search.report import MARKDOWN_FILE, NUMBERS_FILE
+    from search.studies import is_mixture_search, report_any
     from search.study import read_json
 
-    if args.animate:
+    if args.animate and not is_mixture_search(args.directory):
         from search.showing import show_study
         from search.study import read_study
 
         show_study(read_study(args.directory))
-    page = write_report(args.directory, _bootstrap(args), wandb=args.wandb)
+    page = report_any(args.directory, _bootstrap(args), wandb=args.wandb)
     numbers = read_json(page.with_name(NUMBERS_FILE))
     files = {"page": page, "markdown": page.with_name(MARKDOWN_FILE), "numbers": page.with_name(NUMBERS_FILE)}
     print(f"{numbers['headline']}\n{numbers['explanation']}")
     for name, path in files.items():
         print(f"{name + ':':<10} {path}")
-    chosen = ("headline", "explanation", "effect_detected", "test_difference_of_ends", "gap_at_ends")
-    return {name: str(path) for name, path in files.items()} | {name: numbers[name] for name in chosen}
+    chosen = ("headline", "explanation", "effect_detected", "test_difference_of_ends", "gap_at_ends", "differences")
+    shown = {name: numbers[name] for name in chosen if name in numbers}
+    return {name: str(path) for name, path in files.items()} | shown
 
 
 def add_status_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +57,12 @@ def add_status_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_status(args: argparse.Namespace) -> dict[str, Any]:
     """Say how far it is."""
+    from search.mixture_status import mixture_status
     from search.status import status, status_lines
+    from search.studies import is_mixture_search
 
-    value = status(args.directory)
+    mixtures = is_mixture_search(args.directory)
+    value = mixture_status(args.directory) if mixtures else status(args.directory)
     print("\n".join(status_lines(value)))
     return value
 

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from metrics.figure import PAGE
 from search.headline import NO_EFFECT
-from search.report_hero import build_tiles
+from search.report_hero import Tile, build_tiles
 from search.report_media import THIRD, Animation, Picture
 from search.report_parts import MISSING, REPEATED, Section, time_text
 
@@ -29,7 +29,10 @@ _INTERVAL = re.compile(r"(?P<point>[+-]?\d[\d.,]*) (?P<ends>\[[^\]]*\])")
 
 
 def render_html(
-    findings: Mapping[str, Any], sections: Sequence[Section], pictures: Sequence[Picture | Animation]
+    findings: Mapping[str, Any],
+    sections: Sequence[Section],
+    pictures: Sequence[Picture | Animation],
+    tiles: Sequence[Tile] | None = None,
 ) -> str:
     """The page.
 
@@ -37,6 +40,7 @@ def render_html(
         findings: What `report.json` holds.
         sections: What `report_sections.build_sections` made of them.
         pictures: Embedded.
+        tiles: Numbers of the first screen; None takes those of a study over level counts.
     """
     by_name = {picture.name: picture for picture in pictures}
     return _template().render(
@@ -44,7 +48,7 @@ def render_html(
         sections=sections,
         pictures=by_name,
         hero=by_name.get(HERO),
-        tiles=build_tiles(findings),
+        tiles=build_tiles(findings) if tiles is None else tiles,
         no_effect=findings["headline"] == NO_EFFECT,
         third=THIRD,
         half=PAGE,

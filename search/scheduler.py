@@ -1,8 +1,10 @@
-"""Early stopping that compares only trials of the same data: number of levels and mixture."""
+"""Early stopping that compares only trials of the same data, and configurations by the mean of their seeds."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
@@ -65,21 +67,92 @@ class GroupedScheduler(FIFOScheduler):
         return self._schedulers[group]
 
 
+class SeedGroups(FIFOScheduler):
+    """The seeds of one configuration are judged and stopped together, by their mean.
+
+    The decision about a step falls when the last seed has reported it; each seed ends at its next report. A lucky or
+    unlucky seed alone decides nothing. A configuration of which a seed failed is not judged.
+
+    Args:
+        config_of: Maps a trial's config to the name of its configuration.
+        num_seeds: Trials of each configuration.
+        inner: Decides about configurations, each of which it sees as one trial.
+    """
+
+    def __init__(self, config_of: Callable[[dict[str, Any]], str], num_seeds: int, inner: TrialScheduler) -> None:
+        super().__init__()
+        self._config_of, self._num_seeds, self._inner = config_of, num_seeds, inner
+        self._groups: dict[str, Any] = {}  # configuration -> the trial that stands for it
+        self._scores: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
+        self._stopped: set[str] = set()
+        self._metric = METRIC
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Remember what Tune optimizes."""
+        self._metric = metric or METRIC
+        return bool(self._inner.set_search_properties(metric, mode, **spec))
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """The first seed of a configuration makes it known."""
+        name = self._config_of(trial.config)
+        if name not in self._groups:
+            self._groups[name] = SimpleNamespace(trial_id=name, config=trial.config, is_finished=lambda: False)
+            self._inner.on_trial_add(tune_controller, self._groups[name])
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Stop a seed if its configuration was judged to be among the worse ones."""
+        name, step = self._config_of(trial.config), int(result[TIME_ATTRIBUTE])
+        scores = self._scores[name, step]
+        scores[trial.trial_id] = float(result[self._metric])
+        if len(scores) == self._num_seeds:
+            mean = {**result, self._metric: sum(scores.values()) / len(scores)}
+            if self._inner.on_trial_result(tune_controller, self._groups[name], mean) == self.STOP:
+                self._stopped.add(name)
+        return self.STOP if name in self._stopped else self.CONTINUE
+
+
 def data_of(config: dict[str, Any]) -> str:
     """The group of a trial: its number of levels and its mixture."""
     return TrialSpec(**config["trial"]).data_id
+
+
+def config_of(config: dict[str, Any]) -> str:
+    """The configuration of a trial: everything but its seed."""
+    return TrialSpec(**config["trial"]).config_id
 
 
 def build_scheduler(config: SweepConfig) -> TrialScheduler:
     """The scheduler that the study names."""
     if config.scheduler == "none":
         return FIFOScheduler()
-    steps = config.experiment.train.learner_steps
-    grace = config.experiment.train.evaluate_every or steps
+    train = config.experiment.train
+    return halving(data_of, config_of, len(config.seeds), train.learner_steps, train.evaluate_every)
+
+
+def halving(
+    group_of: Callable[[dict[str, Any]], Any],
+    config_of: Callable[[dict[str, Any]], str],
+    num_seeds: int,
+    learner_steps: int,
+    evaluate_every: int,
+) -> TrialScheduler:
+    """Asynchronous successive halving (Li et al. 2020, "ASHA") of configurations within each group.
+
+    Args:
+        group_of: Trials of different groups are never compared.
+        config_of: Trials of the same configuration are judged as one.
+        num_seeds: Trials of each configuration.
+        learner_steps: Of a whole trial.
+        evaluate_every: Learner steps between reports; the first one is the first that can stop a configuration.
+    """
 
     def build() -> TrialScheduler:
-        return AsyncHyperBandScheduler(
-            time_attr=TIME_ATTRIBUTE, max_t=steps + 1, grace_period=grace, reduction_factor=2
+        inner = AsyncHyperBandScheduler(
+            time_attr=TIME_ATTRIBUTE,
+            max_t=learner_steps + 1,
+            grace_period=evaluate_every or learner_steps,
+            reduction_factor=2,
         )
+        return SeedGroups(config_of, num_seeds, inner)
 
-    return GroupedScheduler(data_of, build, steps)
+    return GroupedScheduler(group_of, build, learner_steps)

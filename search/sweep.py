@@ -21,7 +21,7 @@ from envs.overrides import config_from_json
 from metrics.protocol import Role
 from metrics.table import EvaluationTable
 from search.config import SweepConfig
-from search.judging import Judge, select
+from search.judging import Judge, select, study_levels
 from search.phases import RETRAINED, StudyPolicy, collect_datasets, policies_of, retrain, trial_policy
 from search.preflight import check_study, machine
 from search.report import write_report
@@ -94,7 +94,7 @@ def _run_phases(config: SweepConfig, out: Path, log: StudyLog) -> None:
 
 def _judge(config: SweepConfig, out: Path, policies: list[StudyPolicy]) -> EvaluationTable:
     with ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
-        judge = Judge(config, out, pool)
+        judge = Judge(config, out, pool, study_levels(config))
         judge.judge(policies)
         return judge.table()
 
@@ -110,7 +110,7 @@ def _retrained_policy(config: SweepConfig, out: Path, selection: Selection) -> S
 def _test(config: SweepConfig, out: Path, selection: Selection, fingerprints: dict[str, str]) -> None:
     specs = {spec.trial_id: spec for spec in trial_specs(config)}
     with ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
-        judge = Judge(config, out, pool)
+        judge = Judge(config, out, pool, study_levels(config))
         for choice in selection.tested:
             for name in choice.policies:
                 reason = f"selected {choice.where}: {choice.reason}"
@@ -131,7 +131,7 @@ def test_everything(config: SweepConfig, out: Path, reason: str) -> EvaluationTa
     """Read the sealed test with every policy of a study: what a selection rule would have been worth, no result."""
     selection = Selection(rule="oracle", visible_roles=tuple(role.value for role in Role))
     with ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
-        judge = Judge(config, out, pool)
+        judge = Judge(config, out, pool, study_levels(config))
         for policy in policies_of(config, out):
             if policy.checkpoint is not None:
                 judge.test(policy, selection, _data_fingerprint(out, policy), reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 from ray import tune
@@ -26,6 +26,7 @@ from search.space import (
     trial_specs,
 )
 from trainers.checkpoint import latest_checkpoint, read_progress
+from trainers.config import ExperimentConfig
 from trainers.launch import evaluators_bundle, learner_bundle, run
 from trainers.launch_together import run_together
 from trainers.loop import DivergedError, uses_evaluators
@@ -65,7 +66,12 @@ def run_trial(params: dict[str, Any], config: SweepConfig, study_dir: Path) -> N
         return
     run_dir = trial_path(study_dir, first.trial_id)
     try:
-        run(experiment_of(config, first, study_dir), run_dir, reporter=TuneReporter(), group=config.name)
+        run(
+            experiment_of(config, first, study_dir),
+            run_dir,
+            reporter=TuneReporter(),
+            group=f"{config.name}/{first.config_id}",
+        )
     except DivergedError as error:
         _record_divergence(study_dir, first, error)
 
@@ -73,7 +79,8 @@ def run_trial(params: dict[str, Any], config: SweepConfig, study_dir: Path) -> N
 def _run_seeds(specs: list[TrialSpec], config: SweepConfig, study_dir: Path) -> None:
     """All seeds of a configuration that are not finished, in this process."""
     configs = {trial_path(study_dir, spec.trial_id): experiment_of(config, spec, study_dir) for spec in specs}
-    results = run_together(configs, reporter=TuneReporter(), group=config.name)
+    group = f"{config.name}/{specs[0].config_id}"
+    results = run_together(configs, reporter=TuneReporter(), group=group)
     for spec, result in zip(specs, results, strict=True):
         if isinstance(result, DivergedError):
             _record_divergence(study_dir, spec, result)
@@ -122,7 +129,21 @@ def _tuner(config: SweepConfig, study_dir: Path) -> tune.Tuner:
     )
 
 
-def concurrent_trials(config: SweepConfig, cluster: Cluster) -> int:
+class Placed(Protocol):
+    """A study as far as placing its trials goes."""
+
+    @property
+    def experiment(self) -> ExperimentConfig:
+        """Of every trial."""
+        ...
+
+    @property
+    def max_concurrent_trials(self) -> int:
+        """0: as many as fit."""
+        ...
+
+
+def concurrent_trials(config: Placed, cluster: Cluster) -> int:
     """How many trials may run at once without waiting for each other's CPUs or GPUs for ever.
 
     Tune sees only what a trial's own process holds, not its worker group, so it cannot count this itself.
@@ -137,13 +158,13 @@ def concurrent_trials(config: SweepConfig, cluster: Cluster) -> int:
     return max(1, min(fitting, config.max_concurrent_trials or fitting))
 
 
-def trial_resources(config: SweepConfig, cluster: Cluster) -> dict[str, float]:
+def trial_resources(config: Placed, cluster: Cluster) -> dict[str, float]:
     """What a trial's own process holds: everything if it trains, no CPU if it only waits for a worker group."""
     train = config.experiment.train
     return bundle_of(ClusterRole.DRIVER, cluster) if train.num_workers > 1 else learner_bundle(train, cluster)
 
 
-def trial_bundles(config: SweepConfig, cluster: Cluster) -> list[dict[str, float]]:
+def trial_bundles(config: Placed, cluster: Cluster) -> list[dict[str, float]]:
     """What is reserved together for a trial: its own process, and the evaluators that it starts."""
     experiment = config.experiment
     beside = experiment.evaluation.num_evaluators if uses_evaluators(experiment) else 0

@@ -86,21 +86,51 @@ class DataConfig:
     """Dataset directories, one per source name given in `sources` (or named by their folder)."""
     num_levels: int | None = None
     """How many of the recorded levels to use, in level order; None uses all."""
+    levels_per_source: dict[str, int] = field(default_factory=dict)
+    """Dataset (or value of `strata`) -> how many of its levels to use; one that is not named uses all."""
     max_transitions: int | None = None
     """Realised transitions, exactly; None uses all."""
+    on_shortage: Literal["fill", "refuse"] = "fill"
+    """What a source lacks of its share of the transitions is taken from the others, or is an error."""
+    source_fraction: float = 1.0
+    """Use only this share of each source's transitions: a shorter run then repeats scarce data as often as a longer
+    one."""
+    repetition_cap: float | None = None
+    """At most so many draws per transition of a source for each draw of an average one."""
     episode_order: Literal["random", "stratified", "best_first"] = "stratified"
     """Which episodes fill the budget."""
     weights: tuple[float, ...] = ()
     """Sampling weight per dataset; empty means by size."""
     strata: str = ""
-    """Tag of the levels, for example "department" in the shop: the mixture is then over its values, not over
-    datasets. Empty: no strata."""
+    """Tag of the levels, for example "department" in the shop, or "source" (who played), "bucket:4" (ranges of level
+    numbers), "difficulty:4" (by recorded return): the mixture is then over its values, not over datasets. Empty: no
+    strata."""
     strata_weights: dict[str, float] = field(default_factory=dict)
     """Value of the tag -> share of levels, transitions and draws, summing to one; empty means as recorded."""
     best_fraction: float = 1.0
     """Learn only from this share of each dataset's episodes, those with the highest returns (as in %BC)."""
     best_of: Literal["all", "level"] = "all"
     """Whether the best share is taken of a dataset's episodes together, or of those of each level."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixingConfig:
+    """Who moves the weights of the mixture while the policy learns."""
+
+    controller: str = "none"
+    """Name in `trainers.mixtures.CONTROLLERS`: "group-dro", "gradient-alignment", "linear-law"; "none" keeps them."""
+    options: dict[str, float | int | str | bool] = field(default_factory=dict)
+    """Fields of the controller's own config; a key that it does not read is an error."""
+    probe_size: int = 256
+    """Rows (or windows) of each group on which losses and gradients are measured."""
+    target: tuple[str, ...] = ()
+    """Datasets of validation levels whose loss is to fall, a group each; empty: the training data's own groups."""
+    reference: str = ""
+    """"group-dro": a checkpoint whose losses are subtracted, trained with the weights to be improved."""
+
+    def __post_init__(self) -> None:
+        if self.probe_size < 1:
+            raise UsageError(f"mixing.probe_size is {self.probe_size}; it must be at least 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +268,7 @@ class ExperimentConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    mixing: MixingConfig = field(default_factory=MixingConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

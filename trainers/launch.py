@@ -19,6 +19,8 @@ from trainers.evaluation import check_playable
 from trainers.feed import Feed, build_for_data
 from trainers.loop import Evaluate, TrainResult, uses_evaluators
 from trainers.loop import train as run_loop
+from trainers.mixing import open_controller
+from trainers.mixing_data import open_target
 from trainers.reporter import MultiReporter, Reporter
 from trainers.resident import check_resident
 from trainers.run_files import RESULT, open_reporter, prepare_run
@@ -34,6 +36,7 @@ def run(
     resume: bool = True,
     group: str | None = None,
     console: bool = False,
+    init_from: Path | None = None,
 ) -> TrainResult:
     """Train as the config says: in this process with one worker, by a Ray Train worker group with more.
 
@@ -44,13 +47,22 @@ def run(
         resume: Go on from the last checkpoint in `run_dir`, if there is one.
         group: The tracker's group, for example the study.
         console: Print a line per row of metrics.
+        init_from: Another run's checkpoint to go on from (parameters, optimizer, learner step) where `run_dir` has
+            none; with one worker only.
 
     Raises:
         UsageError: For a config that fits neither its data nor the cluster.
         RunError: If training failed.
     """
     if config.train.num_workers == 1:
-        return run_inline(config, run_dir, reporter=reporter, resume=resume, group=group, console=console)
+        return run_inline(
+            config, run_dir, reporter=reporter, resume=resume, group=group, console=console, init_from=init_from
+        )
+    if init_from is not None:
+        raise UsageError(
+            f"A run of {config.train.num_workers} workers cannot go on from another's checkpoint; set "
+            "train.num_workers=1."
+        )
     from trainers.launch_ray import run_distributed
 
     return run_distributed(config, run_dir, reporter=reporter, resume=resume, group=group, console=console)
@@ -69,6 +81,7 @@ def run_inline(
     group: str | None = None,
     console: bool = False,
     evaluate: Evaluate | None = None,
+    init_from: Path | None = None,
 ) -> TrainResult:
     """Train in this process; see `run`.
 
@@ -80,11 +93,12 @@ def run_inline(
         group: The tracker's group.
         console: Print a line per row of metrics.
         evaluate: None plays the protocol's train and validation levels.
+        init_from: Another run's checkpoint to go on from where `run_dir` has none.
     """
     run_dir = run_dir.resolve()
     context = WorkerContext(device=pick_device(config.train))
     data = open_and_check(config)
-    resume_from = prepare_run(config, run_dir, resume=resume)
+    resume_from = prepare_run(config, run_dir, resume=resume) or init_from
     local = open_reporter(config, run_dir, resume_from=resume_from, data=data.report, group=group, console=console)
     both = MultiReporter([local] if reporter is None else [local, reporter])
     with evaluator_cluster(config), contextlib.closing(both), torch_threads(config.train.threads_per_worker):
@@ -132,6 +146,8 @@ def check(config: ExperimentConfig, data: TrainingData) -> None:
     if config.train.cuda_graphs:
         check_graphs(config, data.spec)
     Feed(data, build_for_data(config, data.spec, data.view), config, WorkerContext())
+    open_controller(config, data)
+    open_target(config, data)
     check_playable(config, data.spec, data.levels)
 
 

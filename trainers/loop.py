@@ -33,6 +33,7 @@ from trainers.evaluation import NO_PROTOCOL, evaluation_for, named_averaged
 from trainers.evaluation import SCORE as SCORE
 from trainers.feed import Feed, build_for_data
 from trainers.learner import Learner, LossMeter
+from trainers.mixing import Mixing
 from trainers.reporter import Reporter
 from trainers.result import TrainResult as TrainResult
 from trainers.sequence_policy import build_policy
@@ -100,14 +101,18 @@ def uses_evaluators(config: ExperimentConfig) -> bool:
 
 
 def advance(run: Run, last: int) -> None:
-    """Take the steps of a run up to and including learner step `last`."""
-    first = run.learner.learner_step + 1
-    with Prefetcher(run.feed.batch, start_step=first, stop_step=last + 1) as batches:
-        for _ in range(first, last + 1):
-            with run.clock.measure("data_wait"):
-                batch = next(batches)
-            run.count(run.learner.step(batch.to(run.context.device)))
-            run.conclude()
+    """Take the steps of a run up to and including learner step `last`.
+
+    Batches are prepared ahead as far as the mixture's weights are known.
+    """
+    for start, stop in run.mixing.segments(run.learner.learner_step + 1, last):
+        with Prefetcher(run.feed.batch, start_step=start, stop_step=stop) as batches:
+            for learner_step in range(start, stop):
+                with run.clock.measure("data_wait"):
+                    batch = next(batches)
+                run.count(run.learner.step(batch.to(run.context.device)))
+                run.mixing.update(learner_step)
+                run.conclude()
 
 
 class Run:
@@ -127,6 +132,7 @@ class Run:
         algorithm = build_for_data(config, data.spec, data.view)
         self.feed = Feed(data, algorithm, config, context)
         self.learner = Learner(algorithm, config.train, context, config.seed)
+        self.mixing = Mixing(config, data, self.learner)
         self.policy = self._policy(self.learner.whole.policy())
         average = self.learner.average
         self.averaged = None if average is None else self._policy(average.policy.eval())
@@ -152,14 +158,10 @@ class Run:
             return
         self.progress = restore(resume_from, self.learner)
         self.meter.load(self.progress.loss_sums)
+        self.mixing.load(self.progress.mixing)
         if self.progress.evaluation:
             # The process may have died between saving and reporting.
             self.reporter.report(self.progress.evaluated_step, self.progress.evaluation, resume_from)
-        for step in self.progress.pending:
-            if self.beside is not None:
-                self.beside.hand_over(step)
-            else:
-                self._catch_up(step)
 
     def count(self, losses: dict[str, Tensor]) -> None:
         """Take in the losses of a step."""
@@ -195,7 +197,8 @@ class Run:
                 f"(now {self.config.train.learning_rate}) or set train.max_grad_norm."
             )
         rates = self.clock.flush(self.config.train.batch_size)
-        return {f"train/loss/{name}": value for name, value in losses.items()} | rates
+        weights = self.mixing.metrics(self.learner.learner_step)
+        return {f"train/loss/{name}": value for name, value in losses.items()} | rates | weights
 
     def evaluate_policy(self) -> dict[str, float]:
         """Play with the policy, and with the averaged one; only mark the step where evaluators do. Collective."""
@@ -220,7 +223,8 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint. Collective."""
         step = self.learner.learner_step
-        self.progress = replace(self.progress, learner_step=step, loss_sums=self.meter.sums())
+        sums, mixing = self.meter.sums(), self.mixing.state()
+        self.progress = replace(self.progress, learner_step=step, loss_sums=sums, mixing=mixing)
         with self.clock.pause():
             save_checkpoint(self.run_dir, self.learner, self.progress, self.config, self.data.spec)
 
@@ -272,7 +276,7 @@ class Run:
             best_score=progress.best_score,
             last=checkpoint_path(self.run_dir, progress.learner_step),
             best=checkpoint_path(self.run_dir, progress.best_step),
-            data=self.data.report,
+            data={**self.data.report, **self.mixing.report(progress.learner_step)},
             wall_s=wall_s,
             averaged=averaged_checkpoint(self.run_dir) if self.averaged is not None else None,
         )

@@ -19,6 +19,7 @@ from trainers.config import ExperimentConfig
 from trainers.distributed import WorkerContext
 from trainers.evaluation import evaluation_for
 from trainers.loop import DivergedError, Evaluate, Run, TrainResult, advance
+from trainers.mixtures import NO_CONTROLLER
 from trainers.reporter import Reporter
 from trainers.run_files import config_json, flat_fields
 from trainers.together import VectorizedStep, check_vectorizable
@@ -95,6 +96,8 @@ def check_alike(configs: Sequence[ExperimentConfig]) -> None:
         raise UsageError("Several models train in one process; set train.num_workers=1, or train them one by one.")
     if configs[0].evaluation.num_evaluators:
         raise UsageError("Models that train together are judged by their own process; set evaluation.num_evaluators=0.")
+    if configs[0].mixing.controller != NO_CONTROLLER:
+        raise UsageError("Models that train together draw by constant weights; set mixing.controller=none.")
     first = flat_fields(config_json(configs[0]))
     for config in configs[1:]:
         other = flat_fields(config_json(config))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,8 @@ class Progress:
     evaluated_step: int = 0
     best_step: int = 0
     best_score: float | None = None
+    mixing: dict[str, Any] = field(default_factory=dict)
+    """Where the controller of the mixture is."""
     pending: tuple[int, ...] = ()
     """Steps whose checkpoints were handed to evaluators and are not judged yet; they are kept."""
 

@@ -145,6 +145,7 @@ def _wandb(config: ExperimentConfig, run_dir: Path, data: Mapping[str, Any], gro
         directory=run_dir,
         mode=config.tracking.wandb,
         finish_timeout_s=config.tracking.finish_timeout_s,
+        tags=() if group is None else (group.partition("/")[0],),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,9 @@ import numpy.typing as npt
 
 from data.dataset import Dataset
 from data.measures import measure
-from data.mixture import Mixture
+from data.mixture import Mixture, RealisedMixture
 from data.sampler import BatchSampler
+from data.schedule import ControlledSchedule
 from envs.errors import UsageError
 from envs.spec import EnvSpec, LevelSet
 from trainers.algorithms import algorithm_class
@@ -40,13 +42,26 @@ class TrainingData:
     """Whether batches carry the next observations."""
     resident: ResidentRows | None = None
     """The same transitions on the worker's device."""
+    groups: tuple[str, ...] = ()
+    """[S] names of the mixture's sources, in the order of the view."""
+    group_sizes: tuple[int, ...] = ()
+    """[S] transitions of each."""
+    schedule: ControlledSchedule | None = None
+    """Weights that a controller moves; the sampler follows them."""
 
     @cached_property
     def diversity(self) -> dict[str, float]:
-        """The realised diversity, counted and measured, under its metric names."""
+        """The realised diversity, counted and measured, and the mixture, under their metric names."""
         numbers = {name: value for name, value in self.report.items() if isinstance(value, int | float)}
+        sources = self.report.get("sources", {})
+        parts = {
+            f"data/mixture/{what}/{name}": float(source[what])
+            for name, source in sources.items()
+            for what in ("weight", "transitions", "repetitions", "epochs")
+            if what in source
+        }
         named = {**numbers, **measure(self.view, self.episode_shares)}
-        return {f"data/diversity/{name}": float(value) for name, value in named.items()}
+        return {f"data/diversity/{name}": float(value) for name, value in named.items()} | parts
 
     def batch(self, learner_step: int, context: WorkerContext) -> TensorBatch:
         """This worker's share of the batch of a learner step (counted from 1); see `rows` for where it is."""
@@ -78,7 +93,7 @@ def open_training_data(config: ExperimentConfig) -> TrainingData:
         UsageError: If there is no dataset, one is of another environment, or the mixture cannot be realised.
         RunError: If a dataset is damaged.
     """
-    datasets = open_datasets(config.data)
+    datasets = open_datasets(config.data.datasets)
     for name, dataset in datasets.items():
         if dataset.env.name != config.env:
             raise UsageError(
@@ -86,34 +101,51 @@ def open_training_data(config: ExperimentConfig) -> TrainingData:
                 f"Set env={dataset.env.name}, or give a dataset of {config.env!r}."
             )
     realised = build_mixture(config.data, list(datasets)).realise(datasets)
+    _count_epochs(realised, config.train)
+    schedule = _controlled(realised) if config.mixing.controller != "none" else None
     return TrainingData(
         spec=next(iter(datasets.values())).env,
         view=realised.view,
-        sampler=realised.sampler(config.train.batch_size, config.seed),
+        sampler=BatchSampler(realised.group_sizes, config.train.batch_size, config.seed, schedule or realised.schedule),
         levels=LevelSet.of(config.env, realised.view.levels.tolist()),
         episode_shares=realised.episode_shares,
         report=realised.report,
         successors=algorithm_class(config.algorithm.name).needs_successors,
+        groups=tuple(realised.report["sources"]),
+        group_sizes=realised.group_sizes,
+        schedule=schedule,
     )
 
 
-def open_datasets(config: DataConfig) -> dict[str, Dataset]:
+def _count_epochs(realised: RealisedMixture, config: TrainConfig) -> None:
+    """Record how often a transition of each source will have been drawn at the end."""
+    draws = config.learner_steps * config.batch_size
+    for source in realised.report["sources"].values():
+        source["epochs"] = source["weight"] * draws / source["transitions"]
+
+
+def _controlled(realised: RealisedMixture) -> ControlledSchedule:
+    """Starts with the mixture's own weights, or by size."""
+    return ControlledSchedule([source["weight"] for source in realised.report["sources"].values()])
+
+
+def open_datasets(paths: Sequence[str], field: str = "data.datasets") -> dict[str, Dataset]:
     """The datasets by the name of their folder, or by their path where two folders share a name.
 
     Raises:
         UsageError: If none is given, or one twice.
     """
-    if not config.datasets:
+    if not paths:
         raise UsageError(
             "The experiment names no dataset. Record one with `gengap collect`, then give it with --data DIR "
             "or data.datasets=\"('DIR',)\"."
         )
-    folders = [Path(path).name for path in config.datasets]
+    folders = [Path(path).name for path in paths]
     unique = len(set(folders)) == len(folders)
-    names = folders if unique else list(config.datasets)
+    names = folders if unique else list(paths)
     if len(set(names)) < len(names):
-        raise UsageError(f"data.datasets lists a dataset twice: {list(config.datasets)}; give each once.")
-    return {name: Dataset.open(path) for name, path in zip(names, config.datasets, strict=True)}
+        raise UsageError(f"{field} lists a dataset twice: {list(paths)}; give each once.")
+    return {name: Dataset.open(path) for name, path in zip(names, paths, strict=True)}
 
 
 def build_mixture(config: DataConfig, names: list[str]) -> Mixture:
@@ -135,7 +167,11 @@ def build_mixture(config: DataConfig, names: list[str]) -> Mixture:
         weights=config.strata_weights if config.strata else by_dataset,
         strata=config.strata or None,
         num_levels=config.num_levels,
+        levels_per_source=config.levels_per_source,
+        source_fraction=config.source_fraction,
         max_transitions=config.max_transitions,
+        on_shortage=config.on_shortage,
+        repetition_cap=config.repetition_cap,
         episode_order=config.episode_order,
         best_fraction=config.best_fraction,
         best_of=config.best_of,

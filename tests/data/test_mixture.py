@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from data.dataset import Dataset
 from data.mixture import EPISODE_ORDERS, Mixture, RealisedMixture
+from data.strata import divide
 from envs.errors import UsageError
 from envs.spec import LevelSet
 from tests.data.helpers import PIXELS, TEXT, make_episode, write
@@ -220,3 +221,89 @@ def test_bad_data_is_refused(datasets: dict[str, Dataset], tmp_path: Path) -> No
     text = write(tmp_path / "text", [make_episode(TEXT)], TEXT)
     with pytest.raises(UsageError, match="one view holds one environment"):
         Mixture().realise({**datasets, "text": text})
+
+
+@pytest.mark.parametrize("strata", ["bucket:4", "difficulty:4", "difficulty:3", "source"])
+def test_divisions_partition_the_data(datasets: dict[str, Dataset], strata: str) -> None:
+    everything = Dataset.concat(list(datasets.values()))
+    parts = divide(everything, strata)
+    assert sum(len(part) for part in parts.values()) == len(everything)
+    if strata == "source":
+        assert {name: part.sources for name, part in parts.items()} == {"large": ("large",), "small": ("small",)}
+        return
+    levels = [set(part.levels.tolist()) for part in parts.values()]
+    assert set.union(*levels) == set(everything.levels.tolist())
+    assert sum(map(len, levels)) == len(everything.levels)
+    assert max(map(len, levels)) - min(map(len, levels)) <= 1
+    assert list(parts) == [str(n) for n in range(1, len(parts) + 1)]
+
+
+def test_difficulty_is_the_mean_return_recorded_on_a_level(datasets: dict[str, Dataset]) -> None:
+    view = datasets["large"]
+    means = {n: float(view.episodes["return"][view.episodes["level"] == n].mean()) for n in view.levels.tolist()}
+    hardest_first = sorted(means, key=lambda level: means[level])
+    parts = divide(view, "difficulty:4")
+    assert [sorted(hardest_first[i : i + 5]) for i in (0, 5, 10, 15)] == [p.levels.tolist() for p in parts.values()]
+    realised = Mixture(strata="difficulty:4", weights={"1": 0.75, "4": 0.25}, max_transitions=80).realise({"x": view})
+    sources = realised.report["sources"]
+    assert {name: source["transitions"] for name, source in sources.items()} == {"1": 60, "4": 20}
+    assert set(realised.view.levels.tolist()) <= set(hardest_first[:5]) | set(hardest_first[15:])
+
+
+@pytest.mark.parametrize("strata", ["bucket:0", "difficulty:21"])
+def test_more_parts_than_levels_are_refused(datasets: dict[str, Dataset], strata: str) -> None:
+    with pytest.raises(UsageError, match="parts of 20 levels"):
+        Mixture(strata=strata).realise({"x": datasets["large"]})
+
+
+def test_levels_against_episodes_of_each_source_at_a_fixed_budget(datasets: dict[str, Dataset]) -> None:
+    weights = {"large": 0.8, "small": 0.2}
+    few = Mixture(weights=weights, max_transitions=50, levels_per_source={"large": 2}).realise(datasets)
+    many = Mixture(weights=weights, max_transitions=50).realise(datasets)
+    counts = [report["sources"]["large"] for report in (few.report, many.report)]
+    assert [part["transitions"] for part in counts] == [40, 40]
+    assert counts[0]["levels"] == 2
+    assert counts[1]["levels"] > 2
+    assert few.report["effective_levels"] < many.report["effective_levels"]
+    with pytest.raises(UsageError, match="asks for 9 levels of 'small', which holds 8"):
+        Mixture(weights=weights, levels_per_source={"small": 9}).realise(datasets)
+    with pytest.raises(UsageError, match=r"in the levels_per_source 'smal'.*Did you mean 'small'"):
+        Mixture(weights=weights, levels_per_source={"smal": 1}).realise(datasets)
+
+
+@FEW
+@given(fraction=st.floats(0.01, 1))
+def test_a_share_of_each_source_is_the_front_of_what_the_whole_would_take(
+    datasets: dict[str, Dataset], fraction: float
+) -> None:
+    whole = Mixture(weights={"large": 0.5, "small": 0.5}).realise(datasets)
+    part = Mixture(weights={"large": 0.5, "small": 0.5}, source_fraction=fraction).realise(datasets)
+    assert part.group_sizes == tuple(math.ceil(fraction * size - 1e-9) for size in whole.group_sizes)
+    assert episodes_of(part.view) <= episodes_of(whole.view)
+
+
+def test_a_budget_that_runs_out_names_the_source_and_by_how_much(datasets: dict[str, Dataset]) -> None:
+    sizes = {name: len(dataset) for name, dataset in datasets.items()}
+    weights = {"large": 0.5, "small": 0.5}
+    budget = 2 * sizes["small"] + 20
+    lacking = (
+        f"'small' runs out first: its share is {sizes['small'] + 10} transitions, it holds {sizes['small']}, 10 too few"
+    )
+    with pytest.raises(UsageError, match=lacking) as refused:
+        Mixture(weights=weights, max_transitions=budget, on_shortage="refuse").realise(datasets)
+    most = int(str(refused.value).split("ask for at most ")[1].split()[0])
+    for asked, refusing in ((most, "refuse"), (budget, "fill")):
+        Mixture(weights=weights, max_transitions=asked, on_shortage=refusing).realise(datasets)
+    with pytest.raises(UsageError, match="too few"):
+        Mixture(weights=weights, max_transitions=most + 2, on_shortage="refuse").realise(datasets)
+    limit = float(str(refused.value).split("weight to at most ")[1].split(",")[0])
+    lowered = {"small": limit - 1e-4, "large": 1 - limit + 1e-4}
+    Mixture(weights=lowered, max_transitions=budget, on_shortage="refuse").realise(datasets)
+    with pytest.raises(UsageError, match=rf"hold {sum(sizes.values())}. 'small' runs out first"):
+        Mixture(weights=weights, max_transitions=sum(sizes.values()) + 1).realise(datasets)
+
+
+def test_a_wrong_word_for_shortage_is_refused() -> None:
+    wrong: Any = "refus"
+    with pytest.raises(UsageError, match="Did you mean 'refuse'"):
+        Mixture(on_shortage=wrong)

@@ -206,12 +206,11 @@ def test_a_pack_is_unpacked_from_a_bucket(memory: str, tmp_path: Path) -> None:
 
 
 def test_training_reads_from_a_bucket(memory: str, tmp_path: Path) -> None:
-    from trainers.config import DataConfig
     from trainers.training_data import open_datasets
 
     dataset = write(tmp_path / "set", EPISODES, TEXT)
     push(tmp_path / "set", f"{memory}/set")
-    opened = open_datasets(DataConfig(datasets=(f"{memory}/set",)))
+    opened = open_datasets((f"{memory}/set",))
     assert {name: found.fingerprint for name, found in opened.items()} == {"set": dataset.fingerprint}
 
 

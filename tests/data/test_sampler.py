@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.mixture import ConstantSchedule
 from data.sampler import BatchSampler, SequenceSampler, shuffled
+from data.schedule import ConstantSchedule
 from envs.errors import UsageError
 
 FEW = settings(max_examples=50, deadline=None)

@@ -10,13 +10,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.schedulers import TrialScheduler
 
 from actors.placement import Cluster
 from envs.errors import RunError, UsageError
 from search.config import SweepConfig
 from search.preflight import check_names, check_study, study_bytes
 from search.recipes import RECIPES, build_sweep
-from search.scheduler import METRIC, TIME_ATTRIBUTE, GroupedScheduler, build_scheduler
+from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler
 from search.space import dataset_path, experiment_of, param_space, trial_specs
 from search.study_log import StudyLog
 from search.sweep import locked, open_study, read_config
@@ -165,42 +166,62 @@ def test_trials_with_a_worker_group_hold_no_cpu_and_never_exceed_the_cluster() -
     assert concurrent_trials(dataclasses.replace(one, max_concurrent_trials=3), cluster) == 3
 
 
-def trial(num_levels: int, name: str) -> Any:
+def trial(num_levels: int, learning_rate: float = 1e-3, seed: int = 0) -> Any:
     return SimpleNamespace(
-        trial_id=name,
-        config={"trial": {"num_levels": num_levels, "learning_rate": 1e-3, "seed": 0}},
+        trial_id=f"{num_levels}-{learning_rate}-{seed}",
+        config={"trial": {"num_levels": num_levels, "learning_rate": learning_rate, "seed": seed}},
         is_finished=lambda: False,
     )
 
 
-def decisions(scheduler: GroupedScheduler, scores: list[tuple[Any, float]], learner_step: int = 150) -> list[str]:
-    for item, _ in scores:
-        scheduler.on_trial_add(None, item)
-    return [
-        scheduler.on_trial_result(None, item, {TIME_ATTRIBUTE: learner_step, METRIC: score, "training_iteration": 1})
-        for item, score in scores
-    ]
+def report(scheduler: TrialScheduler, item: Any, score: float, learner_step: int = 150) -> str:
+    result = {TIME_ATTRIBUTE: learner_step, METRIC: score, "training_iteration": 1}
+    decision: str = scheduler.on_trial_result(None, item, result)
+    return decision
+
+
+def decisions(scheduler: TrialScheduler, scores: list[tuple[int, float, float]], learner_step: int = 150) -> list[str]:
+    """(level count, learning rate, score) -> the decision about a configuration once both its seeds have reported."""
+    made = []
+    for num_levels, rate, score in scores:
+        seeds = [trial(num_levels, rate, seed) for seed in (0, 1)]
+        for item in seeds:
+            scheduler.on_trial_add(None, item)
+        made.append([report(scheduler, item, score, learner_step) for item in seeds][-1])
+    return made
 
 
 def test_few_levels_are_not_stopped_for_being_worse_than_many() -> None:
     scheduler = build_scheduler(small(scheduler="asha"))
     scheduler.set_search_properties(METRIC, "max")
-    many, few = trial(128, "many"), trial(2, "few")
-    assert decisions(scheduler, [(many, 0.9), (few, 0.1)]) == ["CONTINUE", "CONTINUE"]
-    assert decisions(scheduler, [(trial(2, "worse"), 0.05)]) == ["STOP"]
+    assert decisions(scheduler, [(128, 1e-3, 0.9), (2, 1e-3, 0.1)]) == ["CONTINUE", "CONTINUE"]
+    assert decisions(scheduler, [(2, 3e-4, 0.05)]) == ["STOP"]
 
 
 def test_one_scheduler_for_all_would_stop_them() -> None:
-    scheduler = build_scheduler(small(scheduler="asha"))
+    scheduler: Any = build_scheduler(small(scheduler="asha"))
     scheduler._group_of = lambda config: "all"
     scheduler.set_search_properties(METRIC, "max")
-    assert decisions(scheduler, [(trial(128, "many"), 0.9), (trial(2, "few"), 0.1)]) == ["CONTINUE", "STOP"]
+    assert decisions(scheduler, [(128, 1e-3, 0.9), (2, 1e-3, 0.1)]) == ["CONTINUE", "STOP"]
 
 
 def test_a_trial_that_reached_its_last_step_is_left_to_write_its_result() -> None:
     scheduler = build_scheduler(small(scheduler="asha"))
     scheduler.set_search_properties(METRIC, "max")
-    scores = [(trial(2, "good"), 0.9), (trial(2, "bad"), 0.1)]
-    assert decisions(scheduler, scores, learner_step=299) == ["CONTINUE", "STOP"]
-    again = [(trial(2, "good, too"), 0.8), (trial(2, "bad, too"), 0.05)]
-    assert decisions(scheduler, again, learner_step=300) == ["CONTINUE", "CONTINUE"]
+    assert decisions(scheduler, [(2, 1e-3, 0.9), (2, 3e-4, 0.1)], learner_step=299) == ["CONTINUE", "STOP"]
+    assert decisions(scheduler, [(2, 1e-2, 0.8), (2, 2e-2, 0.05)], learner_step=300) == ["CONTINUE", "CONTINUE"]
+
+
+def test_seeds_are_stopped_by_their_mean_and_never_by_one_of_them() -> None:
+    scheduler = build_scheduler(small(scheduler="asha"))
+    scheduler.set_search_properties(METRIC, "max")
+    assert decisions(scheduler, [(2, 1e-3, 0.5)]) == ["CONTINUE"]
+    mixed, worse = [trial(2, 2e-3, seed) for seed in (0, 1)], [trial(2, 3e-3, seed) for seed in (0, 1)]
+    for item in (*mixed, *worse):
+        scheduler.on_trial_add(None, item)
+    assert report(scheduler, mixed[0], 0.1) == "CONTINUE", "an unlucky seed waits for the other"
+    assert report(scheduler, mixed[1], 1.0) == "CONTINUE", "the mean is better than 0.5"
+    assert report(scheduler, worse[0], 0.9) == "CONTINUE"
+    assert report(scheduler, worse[1], 0.0) == "STOP", "the mean is worse, whatever the lucky seed"
+    assert report(scheduler, worse[0], 0.9, 200) == "STOP", "its sibling ends at its next report"
+    assert report(scheduler, mixed[0], 0.1, 200) == "CONTINUE"

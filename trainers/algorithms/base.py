@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from data.dataset import Dataset
-from envs.errors import UsageError, unknown_name
+from envs.errors import UsageError
 from envs.spec import EnvSpec
 from trainers.batches import TensorBatch
 from trainers.config import NetworkConfig
 from trainers.networks import TensorObservations
-
-OptionsT = TypeVar("OptionsT")
+from trainers.options import OptionsT
+from trainers.options import read_options as read_named_options
 
 RELABELED = "-relabeled"
 """Ends the names of sources whose stored actions are not those that were played."""
@@ -105,20 +103,4 @@ def read_options(kind: type[OptionsT], options: Mapping[str, Any], algorithm: st
     Raises:
         UsageError: For a key that the algorithm does not read, or a value of another type.
     """
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(kind)
-    for name, value in options.items():
-        if not fields:
-            raise UsageError(f"The algorithm {algorithm!r} has no options, but {name!r} was given; leave it out.")
-        if name not in fields:
-            raise unknown_name(f"option of the algorithm {algorithm!r}", name, fields)
-        default = fields[name].default
-        if not isinstance(value, type(default)) and not (isinstance(default, float) and type(value) is int):
-            raise UsageError(
-                f"The option {name!r} of {algorithm!r} is {value!r}; it must be of type {type(default).__name__}."
-            )
-        if typing.get_origin(hints[name]) is typing.Literal and value not in typing.get_args(hints[name]):
-            raise unknown_name(
-                f"value of the option {name!r} of {algorithm!r}", str(value), typing.get_args(hints[name])
-            )
-    return kind(**options)
+    return read_named_options(kind, options, "algorithm", algorithm)

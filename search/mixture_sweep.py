@@ -1,0 +1,242 @@
+"""A mixture search from its sources to a sealed report. `sweep_mixtures` reads top to bottom."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from actors.cluster import ray_session
+from actors.collect import collect
+from actors.placement import ClusterRole, read_cluster
+from actors.pool import ActorPool
+from data.dataset import Dataset
+from data.files import atomic_write_json, check_disk_space
+from envs.console import Progress, say
+from envs.errors import RunError, UsageError
+from envs.overrides import config_from_json
+from envs.spec import LevelSet
+from search.judging import Judge
+from search.mixture_arms import Arms, summary
+from search.mixture_config import MixtureSearchConfig, parse_recorded
+from search.mixture_report import write_mixture_report
+from search.mixture_trials import MixtureTrial, check_mixture_study, experiment_of, source_paths
+from search.mixture_tuning import confirm_mixtures, search_mixtures
+from search.phases import StudyPolicy
+from search.preflight import CHECKPOINT_BYTES, machine
+from search.selection import Choice, Selection, find_rule
+from search.space import trial_path
+from search.studies import KIND
+from search.study import CONFIG_FILE, RANDOM_POLICY, SELECTION_FILE
+from search.study_log import StudyLog
+from search.sweep import locked
+from trainers.launch import preflight
+from trainers.training_data import open_training_data
+
+
+def sweep_mixtures(config: MixtureSearchConfig, out: Path, *, address: str | None = None, command: str = "") -> Path:
+    """Run a mixture search, or go on with an interrupted one; returns the report's page.
+
+    Record the sources; every arm tries mixtures, at equal compute, seeing validation levels only; what each arm found
+    is trained in full on fresh seeds and judged on train and validation levels; the sealed test is read once with
+    these; report.
+
+    Args:
+        config: The study.
+        out: Its directory.
+        address: Ray cluster to join; None starts a local one.
+        command: How it was started, for the report.
+
+    Raises:
+        UsageError: If `out` holds another study, or the sources cannot fill the mixtures.
+        RunError: If a trial failed or the disk is full.
+    """
+    started_s = time.monotonic()
+    out = out.resolve()
+    check_mixture_study(config)
+    with locked(out):
+        log = open_mixture_study(config, out, command)
+        with ray_session(address) as ray:
+            preflight(config.experiment, read_cluster(ray))
+            check_disk_space(out, _trials(config) * CHECKPOINT_BYTES)
+            _run_phases(config, out, log)
+        with log.timed("report"):
+            page = write_mixture_report(out)
+    say(f"Done in {time.monotonic() - started_s:.0f} s. Report: {page}  Everything: {out}")
+    return page
+
+
+def _run_phases(config: MixtureSearchConfig, out: Path, log: StudyLog) -> None:
+    with log.timed("collect"):
+        sources = record_sources(config, out)
+        log.add(sources=sources)
+    arms = Arms(config, out, {name: record["transitions"] for name, record in sources.items()})
+    with log.timed("search"):
+        search_mixtures(config, arms, out)
+        log.add(configurations=summary(arms))
+    confirming = arms.confirming()
+    with log.timed("confirm"):
+        confirm_mixtures(config, confirming, out)
+        log.add(confirmed=_confirmed(config, confirming, out), compute=_compute(config, arms, confirming, out))
+    policies = [_policy(config, trial, out) for trial in confirming]
+    random = _random_policy(policies)
+    with log.timed("judge"), ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
+        judge = Judge(config, out, pool, random.levels)
+        judge.judge([random, *policies])
+        judge.table()
+    selection = _select(config, arms, confirming, out)
+    with log.timed("test"), ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
+        judge = Judge(config, out, pool, random.levels)
+        for trial, policy in zip(confirming, policies, strict=True):
+            fingerprint = open_training_data(experiment_of(config, trial, out)).view.fingerprint
+            judge.test(policy, selection, fingerprint, f"what the arm {trial.arm} found, on a fresh seed")
+        judge.table()
+
+
+def record_sources(config: MixtureSearchConfig, out: Path) -> dict[str, dict[str, Any]]:
+    """Record the sources that are no datasets yet; what each holds."""
+    records = {}
+    for name, path in source_paths(config, out).items():
+        if not path.exists():
+            wanted = parse_recorded(config, name)
+            with Progress(f"collect {name}", wanted.min_transitions, "transitions") as progress:
+                collect(wanted, path, progress=progress.update)
+        dataset = Dataset.open(path)
+        records[name] = {
+            "transitions": len(dataset),
+            "episodes": dataset.num_episodes,
+            "levels": len(dataset.levels),
+            "mean_return": float(dataset.episodes["return"].mean()),
+            "played_by": ", ".join(dataset.sources),
+            "fingerprint": dataset.fingerprint,
+        }
+    return records
+
+
+def open_mixture_study(config: MixtureSearchConfig, out: Path, command: str) -> StudyLog:
+    """Begin a study, or go on with the same one.
+
+    Raises:
+        UsageError: If the directory holds a study with another configuration.
+    """
+    path = out / CONFIG_FILE
+    if path.exists() and read_mixture_config(out) != config:
+        raise UsageError(
+            f"{out} holds another study (its {CONFIG_FILE} differs). Choose another --out, or continue that one with "
+            f"gengap sweep --resume {out}."
+        )
+    fresh = not path.exists()
+    atomic_write_json(path, dataclasses.asdict(config))
+    header: dict[str, Any] = {
+        "kind": KIND,
+        "name": config.name,
+        "env": config.experiment.env,
+        "num_transitions": config.num_transitions,
+        "seeds": list(config.confirm_seeds),
+        "machine": machine(),
+    }
+    if fresh:
+        header |= {"created": datetime.now(UTC).isoformat(timespec="seconds"), "command": command}
+    log = StudyLog(out, header)
+    log.add()
+    return log
+
+
+def read_mixture_config(study_dir: Path) -> MixtureSearchConfig:
+    """The configuration of a mixture search on disk."""
+    return config_from_json(MixtureSearchConfig, json.loads((study_dir / CONFIG_FILE).read_text()))
+
+
+def _trials(config: MixtureSearchConfig) -> int:
+    return len(config.arms) * (config.num_proposals * len(config.seeds) + len(config.confirm_seeds))
+
+
+def _policy(config: MixtureSearchConfig, trial: MixtureTrial, out: Path) -> StudyPolicy:
+    checkpoint = trial_path(out, trial.trial_id) / "checkpoints" / config.checkpoint
+    if not checkpoint.exists():
+        raise RunError(
+            f"The full run {trial.trial_id} left no checkpoint: its loss diverged. Narrow the dimensions and search "
+            "again in another --out."
+        )
+    levels = open_training_data(experiment_of(config, trial, out)).levels
+    return StudyPolicy(
+        name=trial.trial_id,
+        checkpoint=checkpoint.resolve(),
+        levels=levels,
+        num_levels=len(levels),
+        train_seed=trial.seed,
+        columns={"config_id": trial.config_id, "num_levels": len(levels), "arm": trial.arm},
+    )
+
+
+def _random_policy(policies: Sequence[StudyPolicy]) -> StudyPolicy:
+    levels = LevelSet.of(policies[0].levels.env, sorted({level for policy in policies for level in policy.levels}))
+    return StudyPolicy(name=RANDOM_POLICY, checkpoint=None, levels=levels, num_levels=len(levels))
+
+
+def _confirmed(config: MixtureSearchConfig, trials: Sequence[MixtureTrial], out: Path) -> list[dict[str, Any]]:
+    """What each arm found, and what its mixture came to."""
+    records: dict[str, dict[str, Any]] = {}
+    for trial in trials:
+        record = records.setdefault(
+            trial.arm,
+            {
+                "arm": trial.arm,
+                "how": config.arms[trial.arm],
+                "config_id": trial.config_id,
+                "number": trial.number,
+                "weights": dict(zip(config.sources, trial.weights, strict=True)),
+                "values": dict(trial.values),
+                "policies": [],
+                "realised": open_training_data(experiment_of(config, trial, out)).report,
+            },
+        )
+        record["policies"].append(trial.trial_id)
+    return list(records.values())
+
+
+def _compute(
+    config: MixtureSearchConfig, arms: Arms, confirming: Sequence[MixtureTrial], out: Path
+) -> dict[str, dict[str, float]]:
+    """Trials, and transitions drawn, of each arm: that they are equal is measured, not assumed."""
+    spent = {name: {"trials": 0.0, "transitions_seen": 0.0} for name in config.arms}
+    for trial in (*arms.trials(), *confirming):
+        path = trial_path(out, trial.trial_id) / "metrics.jsonl"
+        if path.exists():
+            last = json.loads(path.read_text().splitlines()[-1])
+            spent[trial.arm]["trials"] += 1
+            spent[trial.arm]["transitions_seen"] += last.get("transitions_seen", 0)
+    return spent
+
+
+def _select(config: MixtureSearchConfig, arms: Arms, confirming: Sequence[MixtureTrial], out: Path) -> Selection:
+    """Write down, before the test is read, what each arm found and by what."""
+    rule = find_rule(config.selection_rule)
+    choices = []
+    for name, proposer in arms.proposers.items():
+        own = [trial for trial in confirming if trial.arm == name]
+        best = min(observation.losses[0] for observation in proposer.successes())
+        choices.append(
+            Choice(
+                config_id=own[0].config_id,
+                policies=tuple(trial.trial_id for trial in own),
+                num_levels=len(open_training_data(experiment_of(config, own[0], out)).levels),
+                score=-best,
+                reason=f"recommended by {config.arms[name]!r} after {len(proposer.history)} configurations",
+                mixture=name,
+            )
+        )
+    selection = Selection(
+        rule=rule.name,
+        visible_roles=tuple(role.value for role in rule.visible),
+        choices=tuple(choices),
+        overall=max(choices, key=lambda choice: choice.score).config_id,
+    )
+    atomic_write_json(out / SELECTION_FILE, selection.to_json())
+    for choice in choices:
+        say(f"Selected for the arm {choice.mixture}: {choice.reason}")
+    return selection
