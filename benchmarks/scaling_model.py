@@ -83,9 +83,9 @@ def predict(measured: Measured, fleet: Fleet, num_transitions: float) -> dict[st
 
 
 def saturating_actors(measured: Measured, fleet: Fleet) -> int:
-    """How many actors keep one writer process busy; more of them wait."""
+    """How many actors one writer process can take before it is what they wait for; at least one."""
     count = 1
-    while limits(measured, _with(fleet, count))["writer process"] > count * measured.actor_per_s:
+    while predict(measured, _with(fleet, count + 1), 1)["bottleneck"] == "env actors":
         count += 1
     return count
 

@@ -60,7 +60,7 @@ def test_the_slowest_part_sets_the_pace_and_writers_share_the_work() -> None:
     assert one["transitions_per_s"] == pytest.approx(1 / (1 / 20_000 + 1e-6))
     assert one["hours"] == pytest.approx(1e10 / float(one["transitions_per_s"]) / 3600)
     assert (one["terabytes"], one["nodes"]) == (pytest.approx(10.0), 32.0)
-    assert saturating_actors(MEASURED, many) == 20
+    assert saturating_actors(MEASURED, many) == 19
     needed = writers_needed(MEASURED, many)
     assert predict(MEASURED, dataclasses.replace(many, num_writers=needed), 1e10)["bottleneck"] == "env actors"
     assert predict(MEASURED, dataclasses.replace(many, num_writers=needed - 1), 1e10)["bottleneck"] == "writer process"
