@@ -121,12 +121,8 @@ def train_and_play(run: Run, out: Path) -> dict[str, Any]:
         "train_cpu_s": round(learned - started, 1),
         "play_cpu_s": round(time.process_time() - learned, 1),
     }
-    return {
-        "data": data.view.fingerprint,
-        "learner_steps": world.learner_steps,
-        **numbers,
-        "returns": returns_of(table),
-    }
+    steps = world.learner_steps if trained else 0
+    return {"data": data.view.fingerprint, "learner_steps": steps, **numbers, "returns": returns_of(table)}
 
 
 def play(run: Run, data: TrainingData, out: Path, test: str | None = None) -> EvaluationTable:
@@ -145,7 +141,7 @@ def play(run: Run, data: TrainingData, out: Path, test: str | None = None) -> Ev
         protocol,
         roles=(Role.TEST,) if test else protocol.open_roles,
         permit=permit,
-        num_envs=world.num_heldout_levels if test else config.evaluation.num_envs,
+        num_envs=config.evaluation.num_envs,
         policy_name=run.name,
         train_seed=run.seed,
     )

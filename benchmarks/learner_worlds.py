@@ -137,7 +137,7 @@ def experiment_of(world: World, algorithm: str, track: Track, seed: int, dataset
             num_validation_levels=world.num_heldout_levels,
             num_test_levels=world.num_heldout_levels,
             modes=ACTION_MODES,
-            num_envs=world.num_train_levels + world.num_heldout_levels,
+            num_envs=16,
         ),
     )
 
