@@ -61,7 +61,8 @@ WORLDS: dict[str, World] = {
         collections={"ppo": _collection("procgen/coinrun", "ppo:coinrun", 50, 15_000)},
         learner_steps=400,
         batch_size=64,
-        num_train_levels=30,
+        num_train_levels=20,
+        num_heldout_levels=32,
     ),
     "jumper": World(
         name="jumper",
@@ -69,7 +70,8 @@ WORLDS: dict[str, World] = {
         collections={"search": _collection("procgen/jumper", "archive-search", 30, 4_000, budget=60_000)},
         learner_steps=400,
         batch_size=64,
-        num_train_levels=30,
+        num_train_levels=20,
+        num_heldout_levels=32,
     ),
     "grid": World(
         name="grid",
