@@ -82,8 +82,11 @@ def done(lines: Sequence[dict[str, Any]], kind: str) -> set[tuple[str, str, str,
 
 
 def append(out: Path, line: dict[str, Any]) -> None:
-    """One line, on disk before this returns."""
-    with (out / "lines.jsonl").open("a") as file:
+    """One line, on disk before this returns; what a crash left of the line before it is cut off."""
+    path = out / "lines.jsonl"
+    if path.exists() and not (text := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, text.rfind(b"\n") + 1)
+    with path.open("a") as file:
         file.write(json.dumps(line) + "\n")
         file.flush()
         os.fsync(file.fileno())

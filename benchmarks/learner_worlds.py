@@ -68,9 +68,9 @@ WORLDS: dict[str, World] = {
         name="jumper",
         prefix="procgen",
         collections={"search": _collection("procgen/jumper", "archive-search", 30, 4_000, budget=60_000)},
-        learner_steps=400,
+        learner_steps=600,
         batch_size=64,
-        num_train_levels=20,
+        num_train_levels=30,
         num_heldout_levels=32,
     ),
     "grid": World(
