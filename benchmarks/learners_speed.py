@@ -32,7 +32,7 @@ from trainers.recipes import build_experiment
 
 RECIPES = ("procgen-bc", "procgen-cql", "procgen-iql", "procgen-dt", "shop-bc")
 SOURCES = {
-    "procgen": ("procgen/coinrun", "random", {}),
+    "procgen": ("procgen/maze", "maze-search", {"noise": 0.2}),
     "shop": ("shop/default", "shop-expert", {"noise": 0.2}),
 }
 WINDOWS = 4
@@ -77,7 +77,7 @@ def child(recipe: str, folder: Path, window: int, words: list[str]) -> dict[str,
     config = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, datasets=(str(folder / "data"),)),
-        evaluation=EvaluationConfig(num_train_levels=16, num_validation_levels=16, num_envs=64),
+        evaluation=EvaluationConfig(num_train_levels=8, num_validation_levels=8, num_envs=64),
         tracking=dataclasses.replace(config.tracking, wandb="disabled"),
     )
     data = open_training_data(config)
@@ -114,11 +114,15 @@ def measure(recipe: str, args: argparse.Namespace) -> dict[str, Any]:
             env=env, source=source, options=options, num_levels=20, min_transitions=2000, num_actors=0
         )
         collect(config, folder / "data")
-        words = [*args.words, *([f"network.encoder={args.encoder}"] if args.encoder and env != "shop/default" else [])]
+        words = [
+            f"env={env}",
+            *args.words,
+            *([f"network.encoder={args.encoder}"] if args.encoder and env != "shop/default" else []),
+        ]
         window = args.window * (8 if env == "shop/default" or args.encoder == "small" else 1)
         command = [sys.executable, "-m", "benchmarks.learners_speed", "--child", recipe, name, str(window), *words]
         result = subprocess.run(
-            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True
+            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True, check=True
         )
     return dict(json.loads(result.stdout.splitlines()[-1]))
 
