@@ -37,15 +37,23 @@ def scores(lines: Sequence[Line], role: str, mode: str, **equals: str) -> npt.ND
     return np.array(rows, dtype=np.float64) if rows else None
 
 
-def verdict(lines: Sequence[Line], track: str) -> str:
-    """Whether rows of a track count: BC must beat the random policy's interval and reach `SHARE` of its data."""
+def verdict(lines: Sequence[Line], track: str, algorithm: str = "bc") -> str:
+    """Whether rows of a track count: BC must beat the random policy's interval and reach `SHARE` of its data.
+
+    Returns:
+        "yes", "at chance" for an algorithm that does not beat that interval itself where BC does, "undertrained", or
+        "?" where something was not played.
+    """
     clone = scores(lines, "train", "sampled", algorithm="bc", track=track)
+    mine = scores(lines, "train", "sampled", algorithm=algorithm, track=track)
     guess = scores(lines, "train", "sampled", algorithm="random")
-    if clone is None or guess is None:
+    if clone is None or mine is None or guess is None:
         return "?"
-    above = clone.mean() > _interval(guess, "train sampled random").high
-    enough = clone.mean() >= SHARE * next(x["data_return"] for x in lines if x["kind"] == "open")
-    return "yes" if above and enough else "undertrained"
+    chance = _interval(guess, "train sampled random").high
+    enough = SHARE * next(x["data_return"] for x in lines if x["kind"] == "open")
+    if clone.mean() <= chance or clone.mean() < enough:
+        return "undertrained"
+    return "yes" if mine.mean() > chance else "at chance"
 
 
 def _table(lines: Sequence[Line]) -> Iterator[str]:
@@ -73,7 +81,7 @@ def _row(lines: Sequence[Line], track: str, algorithm: str) -> str:
     equals = {"algorithm": algorithm, **({"track": track} if track else {})}
     seeds = sum(x["kind"] == "open" and all(x[k] == v for k, v in equals.items()) for x in lines)
     cells = [_cell(scores(lines, role, mode, **equals), f"{role} {mode} {algorithm}") for mode, role in COLUMNS]
-    counts = verdict(lines, track) if track else ""
+    counts = verdict(lines, track, algorithm) if track else ""
     return (
         f"| {track} | `{algorithm}` | {seeds} | {' | '.join(cells)} | {_less_bc(lines, track, algorithm)} | {counts} |"
     )

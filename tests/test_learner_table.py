@@ -36,6 +36,8 @@ def test_a_row_counts_where_cloning_beats_chance_and_nears_its_data(
     lines = [line("random", guessed), line("bc", cloned), line("cql", [1.0] * 20)]
     assert verdict(lines, "ours") == expected
     assert verdict(lines, "paper") == "?"
+    lost = [*lines, line("iql", guessed)]
+    assert verdict(lost, "ours", "iql") == ("at chance" if expected == "yes" else expected)
     rows = [row for row in markdown(lines, ["grid"]) if "`cql`" in row]
     assert rows[0].endswith(f"| {expected} |")
 
