@@ -9,7 +9,7 @@ from envs.spec import ColumnSpec, EnvSpec
 from envs.text import encode_text, encode_texts
 from trainers.config import NetworkConfig
 from trainers.networks import ENCODERS, PolicyNetwork, build_policy_network, collate, entropy
-from trainers.networks.encoders import ImpalaEncoder
+from trainers.networks.encoders import ImpalaEncoder, scaled_pixels
 from trainers.networks.inputs import RaggedTensor
 from trainers.networks.texts import NUM_BUCKETS, split_candidates, trigram_buckets
 from trainers.precision import autocast, has_fast_bfloat16, place
@@ -32,6 +32,16 @@ def fixed_text_spec() -> EnvSpec:
 def images(batch: int, side: int = 64) -> dict[str, np.ndarray]:
     pixels = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
     return {"image": pixels}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_centered_pixels_are_exact_and_leave_the_bytes_alone(dtype: torch.dtype) -> None:
+    image = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
+    values = scaled_pixels(image, torch.zeros(1, dtype=dtype))
+    exact = (torch.arange(256, dtype=torch.float64) - 128) / 64
+    assert values.dtype == dtype
+    assert torch.equal(values.flatten().double(), exact)
+    assert torch.equal(image.flatten(), torch.arange(256, dtype=torch.uint8))
 
 
 def count(module: torch.nn.Module) -> int:

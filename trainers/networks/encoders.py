@@ -55,7 +55,8 @@ def scaled_pixels(image: Tensor, like: Tensor, pixels: Pixels = "centered") -> T
     values = image.permute(0, 3, 1, 2).to(dtype)
     if pixels == "raw":
         return values
-    return values / 255 if pixels == "unit" else (values - 128) / 64
+    # A copy of the bytes, so it may be changed in place; a product with 1/64 is the exact quotient, at half the time.
+    return values / 255 if pixels == "unit" else values.sub_(128).mul_(1 / 64)
 
 
 class ImageEncoder(nn.Module):
