@@ -206,18 +206,24 @@ def config_from_json(kind: type[ConfigT], value: Any) -> ConfigT:
 def _from_json(kind: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return config_from_json(typing.cast(type[Any], kind), value)
-    if isinstance(value, list) and typing.get_origin(kind) is tuple:
-        value = tuple(_from_json(typing.get_args(kind)[0], item, name) for item in value)
+    tuples = [each for each in _alternatives(kind) if typing.get_origin(each) is tuple]
+    if isinstance(value, list) and tuples:
+        value = tuple(_from_json(typing.get_args(tuples[0])[0], item, name) for item in value)
     if not _is_of(kind, value):
         raise UsageError(f"{name} is {_short(value)}; it must be of type {getattr(kind, '__name__', kind)}.")
     return value
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    """The types of a union; the type itself where it is none."""
+    return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
 
 
 def _is_of(kind: Any, value: Any) -> bool:
     """Whether a value read from JSON is one of a type hint; whole numbers count as floats, truth values as neither."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return any(_is_of(each, value) for each in inner)
+        return any(_is_of(each, value) for each in _alternatives(kind))
     if origin is typing.Literal:
         return value in inner
     if origin is tuple:

@@ -162,6 +162,11 @@ class Run:
         if self.progress.evaluation:
             # The process may have died between saving and reporting.
             self.reporter.report(self.progress.evaluated_step, self.progress.evaluation, resume_from)
+        for step in self.progress.pending:
+            if self.beside is not None:
+                self.beside.hand_over(step)
+            else:
+                self._catch_up(step)
 
     def count(self, losses: dict[str, Tensor]) -> None:
         """Take in the losses of a step."""
