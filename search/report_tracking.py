@@ -57,7 +57,7 @@ def track_report(
         directory=study.directory,
         mode=mode,
         finish_timeout_s=FINISH_TIMEOUT_S,
-        tags=("report",),
+        tags=("report", study.name),
         step_name=STEP_NAME,
         notes=f"{findings['headline']} {findings['explanation']}",
     )
