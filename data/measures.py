@@ -85,7 +85,9 @@ def measure(
     }
     if view.env.candidate_column is None:
         values |= _norms(rows)
-    return values | _sources(rows, draws.batch.source_id)
+    values |= _sources(rows, draws.batch.source_id)
+    # The last bits depend on how many threads a linear algebra library used.
+    return {name: float(f"{value:.6g}") for name, value in values.items()}
 
 
 def _norms(rows: ProbeRows) -> dict[str, float]:

@@ -226,9 +226,11 @@ class TrialProgress(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Say what the next trial waits for, if none runs."""
-        self._waiting = self._waiting or Waiting(ray)
         states = [trial.status for trial in trials]
-        if "PENDING" in states and "RUNNING" not in states:
+        if "PENDING" not in states or "RUNNING" in states:
+            self._waiting = None  # what follows the end of a trial at once is no waiting
+        else:
+            self._waiting = self._waiting or Waiting(ray)
             self._waiting.tick(f"the first of {states.count('PENDING')} trials", self._bundle)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:

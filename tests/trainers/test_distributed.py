@@ -77,7 +77,7 @@ def test_two_ranks_evaluate_a_shift_over_several_environments_as_one(grid_data: 
     assert [alone[f"eval/{role}/num_levels"] for role in ("train", "train_heldout", "validation")] == [5, 3, 3]
     assert {"eval/gap/train_heldout", "eval/gap/validation"} <= alone.keys()
     assert not [name for name in alone if "test" in name]
-    table = evaluate("random", protocol_of(evaluation, spec, levels))
+    table = evaluate("random", protocol_of(evaluation, spec, levels, training=True))
     assert summarize(table) == alone
 
 
