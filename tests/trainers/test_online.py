@@ -202,7 +202,7 @@ def test_streams_that_never_deliver_are_an_error(ray_cluster: Any) -> None:
         collect(streams, 0)
     assert streams.incarnations == [3]
     streams.close()
-    with pytest.raises(UsageError, match="num_streams is 99 but the cluster has .* 4 CPUs"):
+    with pytest.raises(UsageError, match=r"num_streams is 99 but the cluster has .* 4 CPUs"):
         build_streams(config(num_streams=99), spec, build_learner(settings, spec))
 
 
