@@ -15,15 +15,13 @@ import dataclasses
 import hashlib
 import itertools
 import os
-import resource
 import shutil
 import signal
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +42,7 @@ from envs.registry import make_spec
 from envs.spec import LevelSet
 from metrics.history import read_history
 from metrics.protocol import strict
+from tests.limits import small_files
 from trainers.config import DataConfig, EvaluationConfig, ExperimentConfig, NetworkConfig, TrackingConfig, TrainConfig
 from trainers.launch import run_inline
 
@@ -68,17 +67,6 @@ def kill_actors(count: int, number: int = signal.SIGKILL) -> None:
     actors = [child for child in psutil.Process().children(recursive=True) if "EnvActor" in child.name()]
     for actor in actors[:count]:
         os.kill(actor.pid, number)
-
-
-@contextmanager
-def small_files(num_bytes: int) -> Iterator[None]:
-    """No file of this process grows beyond so many bytes: writing then fails as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def once(action: Callable[[], None], after: float) -> Callable[..., None]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,7 @@ from actors.pool import ActorPool
 from data.dataset import Dataset
 from data.files import atomic_write_json, check_disk_space
 from envs.console import Progress, say
-from envs.errors import RunError, UsageError
-from envs.overrides import config_from_json
+from envs.errors import RunError
 from envs.spec import LevelSet
 from search.judging import Judge
 from search.mixture_arms import Arms, summary
@@ -31,8 +28,8 @@ from search.preflight import CHECKPOINT_BYTES, machine
 from search.selection import Choice, Selection, find_rule
 from search.space import trial_path
 from search.studies import KIND
-from search.study import CONFIG_FILE, RANDOM_POLICY, SELECTION_FILE
-from search.study_log import StudyLog
+from search.study import RANDOM_POLICY, SELECTION_FILE
+from search.study_log import StudyLog, begin_study, read_study_config
 from search.sweep import locked
 from trainers.launch import preflight
 from trainers.training_data import open_training_data
@@ -123,14 +120,6 @@ def open_mixture_study(config: MixtureSearchConfig, out: Path, command: str) -> 
     Raises:
         UsageError: If the directory holds a study with another configuration.
     """
-    path = out / CONFIG_FILE
-    if path.exists() and read_mixture_config(out) != config:
-        raise UsageError(
-            f"{out} holds another study (its {CONFIG_FILE} differs). Choose another --out, or continue that one with "
-            f"gengap sweep --resume {out}."
-        )
-    fresh = not path.exists()
-    atomic_write_json(path, dataclasses.asdict(config))
     header: dict[str, Any] = {
         "kind": KIND,
         "name": config.name,
@@ -139,16 +128,12 @@ def open_mixture_study(config: MixtureSearchConfig, out: Path, command: str) -> 
         "seeds": list(config.confirm_seeds),
         "machine": machine(),
     }
-    if fresh:
-        header |= {"created": datetime.now(UTC).isoformat(timespec="seconds"), "command": command}
-    log = StudyLog(out, header)
-    log.add()
-    return log
+    return begin_study(config, out, command, header)
 
 
 def read_mixture_config(study_dir: Path) -> MixtureSearchConfig:
-    """The configuration of a mixture search on disk."""
-    return config_from_json(MixtureSearchConfig, json.loads((study_dir / CONFIG_FILE).read_text()))
+    """The configuration of a mixture search on disk; see `read_study_config`."""
+    return read_study_config(MixtureSearchConfig, study_dir)
 
 
 def _trials(config: MixtureSearchConfig) -> int:

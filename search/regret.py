@@ -44,8 +44,7 @@ def rule_regrets(
         UsageError: If the test was not played with every trial.
     """
     bootstrap = bootstrap or Bootstrap()
-    oracle = trial_scores(table, RULES[ORACLE], mode)
-    _check_tested(oracle)
+    oracle = check_tested(table, mode)
     groups = _groups(oracle)
     entries = []
     for rule in RULES.values():
@@ -77,7 +76,13 @@ def _of(trials: Sequence[TrialScores], members: frozenset[str]) -> list[TrialSco
     return [trial for trial in trials if trial.policy in members]
 
 
-def _check_tested(trials: Sequence[TrialScores]) -> None:
+def check_tested(table: EvaluationTable, mode: ActionMode) -> list[TrialScores]:
+    """What the oracle sees of every trial.
+
+    Raises:
+        UsageError: If the test was not played with every trial.
+    """
+    trials = trial_scores(table, RULES[ORACLE], mode)
     missing = [trial.policy for trial in trials if Role.TEST not in trial.returns]
     if missing or not trials:
         raise UsageError(
@@ -85,6 +90,7 @@ def _check_tested(trials: Sequence[TrialScores]) -> None:
             f"{missing[0] if missing else 'none'}; regret is told from the test of all of them. "
             "`gengap rules STUDY --test REASON` reads it and writes every read into the ledger."
         )
+    return trials
 
 
 def _entry(

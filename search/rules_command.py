@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Print the table and write it into the study."""
     from actors.cluster import ray_session
     from search.judging import crafted_of
-    from search.regret import rule_regrets
+    from search.regret import check_tested, rule_regrets
     from search.study import read_study
     from search.sweep import read_config, test_everything
 
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             raise UsageError("--test is empty; it needs a reason, which is written into the ledger.")
         with ray_session(args.address):
             table = test_everything(config, args.directory, args.test)
+    check_tested(table, args.mode)  # crafted shifts take minutes
     crafted = None
     try:
         crafted = crafted_of(config, args.directory)

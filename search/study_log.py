@@ -2,13 +2,61 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from data.files import atomic_write_json
-from search.study import STUDY_FILE
+from envs.errors import UsageError
+from envs.overrides import config_from_json
+from search.study import CONFIG_FILE, STUDY_FILE, read_json
+
+ConfigT = TypeVar("ConfigT")
+
+
+def begin_study(config: Any, out: Path, command: str, header: dict[str, Any]) -> StudyLog:
+    """Begin a study, or go on with the same one.
+
+    Args:
+        config: The study, a dataclass.
+        out: Its directory.
+        command: How it was started.
+        header: What `study.json` says of the study.
+
+    Raises:
+        UsageError: If the directory holds a study with another configuration.
+    """
+    path = out / CONFIG_FILE
+    if path.exists() and read_study_config(type(config), out) != config:
+        raise UsageError(
+            f"{out} holds another study (its {CONFIG_FILE} differs). Choose another --out, or continue that one with "
+            f"gengap sweep --resume {out}."
+        )
+    started = {} if path.exists() else {"created": datetime.now(UTC).isoformat(timespec="seconds"), "command": command}
+    atomic_write_json(path, dataclasses.asdict(config))
+    log = StudyLog(out, {**header, **started})
+    log.add()
+    return log
+
+
+def read_study_config(kind: type[ConfigT], study_dir: Path) -> ConfigT:
+    """The configuration of a study on disk.
+
+    Args:
+        kind: Class of the configuration.
+        study_dir: The study.
+
+    Raises:
+        UsageError: If the directory holds none, or one with fields that no study has.
+        RunError: If the file is damaged.
+    """
+    path = study_dir / CONFIG_FILE
+    if not path.exists():
+        raise UsageError(f"{study_dir} holds no study (no {CONFIG_FILE}); give the directory that --out named.")
+    return config_from_json(kind, read_json(path))
 
 
 class StudyLog:

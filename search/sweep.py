@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from actors.cluster import ray_session
 from actors.placement import ClusterRole, read_cluster
 from actors.pool import ActorPool
-from data.files import atomic_write_json, make_directory
+from data.files import make_directory
 from envs.console import say
 from envs.errors import RunError, UsageError
-from envs.overrides import config_from_json
 from metrics.protocol import Role
 from metrics.table import EvaluationTable
 from search.config import SweepConfig
@@ -28,10 +25,9 @@ from search.report import write_report
 from search.selection import Selection, find_rule
 from search.showing import show_study
 from search.space import data_specs, trial_specs
-from search.study import CONFIG_FILE, read_study
-from search.study_log import StudyLog
+from search.study import read_study
+from search.study_log import StudyLog, begin_study, read_study_config
 from search.tuning import run_trials
-from trainers.run_files import read_json
 
 
 def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command: str = "") -> Path:
@@ -151,14 +147,6 @@ def open_study(config: SweepConfig, out: Path, command: str) -> StudyLog:
     Raises:
         UsageError: If the directory holds a study with another configuration.
     """
-    path = out / CONFIG_FILE
-    if path.exists() and read_config(out) != config:
-        raise UsageError(
-            f"{out} holds another study (its {CONFIG_FILE} differs). Choose another --out, or continue that one with "
-            f"gengap sweep --resume {out}."
-        )
-    fresh = not path.exists()
-    atomic_write_json(path, dataclasses.asdict(config))
     header: dict[str, Any] = {
         "name": config.name,
         "env": config.experiment.env,
@@ -169,24 +157,12 @@ def open_study(config: SweepConfig, out: Path, command: str) -> StudyLog:
         "learning_rates": list(config.learning_rates),
         "machine": machine(),
     }
-    if fresh:
-        header |= {"created": datetime.now(UTC).isoformat(timespec="seconds"), "command": command}
-    log = StudyLog(out, header)
-    log.add()
-    return log
+    return begin_study(config, out, command, header)
 
 
 def read_config(study_dir: Path) -> SweepConfig:
-    """The configuration of a study on disk.
-
-    Raises:
-        UsageError: If the directory holds none, or one with fields that no study has.
-        RunError: If the file is damaged.
-    """
-    path = study_dir / CONFIG_FILE
-    if not path.exists():
-        raise UsageError(f"{study_dir} holds no study (no {CONFIG_FILE}); give the directory that --out named.")
-    return config_from_json(SweepConfig, read_json(path))
+    """The configuration of a study on disk; see `read_study_config`."""
+    return read_study_config(SweepConfig, study_dir)
 
 
 @contextlib.contextmanager
