@@ -14,8 +14,9 @@ from data.files import atomic_write_bytes, atomic_write_json, atomic_write_text
 from envs.errors import RunError
 from metrics import plots, statistics
 from metrics.protocol import ActionMode, Role
-from search.findings import RAW, Bootstrap, commands, level_scores, policy_returns
+from search.findings import commands
 from search.headline import NO_EFFECT, interval_text
+from search.level_scores import RAW, Bootstrap, level_scores, policy_returns
 from search.mixture_sections import build_mixture_sections, weights_text
 from search.report import MARKDOWN_FILE, NUMBERS_FILE, PAGE_FILE, REPORT_FOLDER, render_markdown
 from search.report_hero import Tile, seal_tile

@@ -21,6 +21,7 @@ SELECTION_FILE = "selection.json"
 LEDGER_FILE = "ledger.jsonl"
 HISTORY_FILE = "metrics.jsonl"
 RESULT_FILE = "result.json"
+REGRETS_FILE = "rules.json"
 RANDOM_POLICY = "random"
 EXPERT_POLICY = "expert"
 
@@ -83,6 +84,8 @@ class Study:
     selection: Selection | None = None
     ledger: tuple[Mapping[str, Any], ...] = ()
     """Every read of the sealed test, in order."""
+    regrets: Mapping[str, Any] | None = None
+    """What `gengap rules` found, if it was asked."""
 
     def dataset(self, num_levels: int, mixture: str = "") -> DatasetRecord | None:
         """The dataset of a level count and mixture, if it was recorded."""
@@ -115,7 +118,7 @@ def read_study(directory: Path) -> Study:
     """
     value = read_json(study_file(directory))
     evaluations, selection = directory / EVALUATIONS_FILE, directory / SELECTION_FILE
-    config = directory / CONFIG_FILE
+    config, regrets = directory / CONFIG_FILE, directory / REGRETS_FILE
     try:
         return Study(
             directory=directory,
@@ -126,6 +129,7 @@ def read_study(directory: Path) -> Study:
             table=EvaluationTable.read(evaluations) if evaluations.exists() else EvaluationTable.empty(),
             selection=Selection.from_json(read_json(selection)) if selection.exists() else None,
             ledger=tuple(Ledger(directory / LEDGER_FILE).records()),
+            regrets=read_json(regrets) if regrets.exists() else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(
