@@ -37,7 +37,17 @@ CHANGES = (("none", 0, 0.6), ("blur", 1, 0.5), ("blur", 2, 0.4), ("blur", 3, 0.2
 
 def changed_rows(policy: str, seed: int, **columns: Any) -> EvaluationTable:
     frames = [
-        rows(policy, Role.VALIDATION, share, train_seed=seed, family=family, strength=strength, note="", **columns)
+        rows(
+            policy,
+            Role.VALIDATION,
+            share,
+            train_seed=seed,
+            env="procgen/maze" if family == "none" else f"procgen/maze+{family}-{strength}",
+            family=family,
+            strength=strength,
+            note="",
+            **columns,
+        )
         for family, strength, share in CHANGES
     ]
     return EvaluationTable(pd.concat(frames, ignore_index=True))
