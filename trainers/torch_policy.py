@@ -82,8 +82,9 @@ class TorchPolicy:
         """Of up to `PART_ROWS` rows, among others to fill the part up."""
 
         def answers(size: int) -> npt.NDArray[np.float32]:
-            filled = np.resize(rows, size)
-            return self._log_probs({name: column[filled] for name, column in observations.items()})  # type: ignore[call-overload]
+            adjacent = size == len(rows) == rows[-1] - rows[0] + 1
+            chosen = slice(rows[0], rows[-1] + 1) if adjacent else np.resize(rows, size)
+            return self._log_probs({name: column[chosen] for name, column in observations.items()})  # type: ignore[misc,index]
 
         if len(rows) == PART_ROWS:
             return answers(PART_ROWS)

@@ -41,7 +41,7 @@ class PolicyNetwork(nn.Module):
 
     def score(self, observations: TensorObservations) -> tuple[Tensor, Tensor]:
         """`features` [B, H] and float32 logits [B, A], with the observations encoded once."""
-        if isinstance(self.encoder, CandidateEncoder) and self.candidate_column is not None:
+        if self.candidate_column is not None and isinstance(self.encoder, CandidateEncoder):
             state, candidates, counts = self.encoder.encode(observations)
             return state, self.head(state, candidates, counts)
         features = self.features(observations)
