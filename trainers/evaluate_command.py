@@ -163,7 +163,7 @@ def _print_table(table: EvaluationTable, values: Mapping[str, float]) -> None:
         for role in table.where(mode=mode).roles:
             name = f"eval/{role}/{prefix}"
             low, high = (values.get(f"{name}normalized_return_{end}") for end in ("low", "high"))
-            interval = f"[{low:.3f}, {high:.3f}]" if low is not None and high is not None else "-"
+            interval = f"[{low:.3f}, {high:.3f}]" if low is not None and high is not None else "none: too few levels"
             print(
                 f"{role:<14} {mode:<8} {values[name + 'num_levels']:>6.0f} {values[name + 'episode_return']:>8.3f} "
                 f"{values[name + 'normalized_return']:>11.3f}  {interval}"

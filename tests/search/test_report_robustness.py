@@ -175,3 +175,9 @@ def test_a_study_that_selected_nothing_has_nothing_to_play(tmp_path: Path) -> No
     add_report_arguments(parser)
     with pytest.raises(UsageError, match="selected nothing yet"):
         run_report(parser.parse_args([str(directory), "--robustness"]))
+
+
+def test_a_part_of_a_study_names_the_study(tmp_path: Path) -> None:
+    directory = write_study(tmp_path / "study")
+    with pytest.raises(UsageError, match=f"part of the study {directory.resolve()}"):
+        write_report(directory / "trials" / trial_specs()[0].trial_id)

@@ -197,3 +197,15 @@ def test_evaluators_and_actors_may_change_when_a_run_goes_on(grid_data: Path, tm
     run_inline(config, tmp_path, evaluate=lambda policy, step: {})
     changed = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, num_actors=7))
     assert run_inline(changed, tmp_path, evaluate=lambda policy, step: {}).learner_step == 2
+
+
+def test_what_is_no_run_is_said_to_be_none(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", str(trained.parent), *SMALL) == 2
+    assert f"no run, but there are some in it: {trained}" in capsys.readouterr().err
+    assert run("evaluate", str(trained / "config.json"), *SMALL) == 2
+    assert "is a file" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert run("evaluate", str(tmp_path / "empty"), *SMALL) == 2
+    assert "train it first" in capsys.readouterr().err
+    assert run("evaluate", str(trained), "num_validation_levels=0") == 2
+    assert "num_validation_levels is 0; it must be at least 1" in capsys.readouterr().err
