@@ -38,7 +38,11 @@ def play_conditions(
     with Progress(f"robustness of {name}", len(conditions), "conditions") as progress:
         for number, condition in enumerate(conditions):
             progress.update(number, note=f"{condition.family} {condition.strength}")
-            columns = {"family": condition.family, "strength": condition.strength, "note": condition.note}
+            columns: dict[str, float | int | str] = {
+                "family": condition.family,
+                "strength": condition.strength,
+                "note": condition.note,
+            }
             chosen: EvaluationOptions = {**options, "roles": [condition.split.role], "extra": {**extra, **columns}}
             frames.append(play(policy, protocol_for(condition, protocol), **chosen).frame)
         progress.update(len(conditions))

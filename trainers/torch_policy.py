@@ -84,7 +84,7 @@ class TorchPolicy:
         def answers(size: int) -> npt.NDArray[np.float32]:
             adjacent = size == len(rows) == rows[-1] - rows[0] + 1
             chosen = slice(rows[0], rows[-1] + 1) if adjacent else np.resize(rows, size)
-            return self._log_probs({name: column[chosen] for name, column in observations.items()})  # type: ignore[misc,index]
+            return self._log_probs({name: column[chosen] for name, column in observations.items()})
 
         if len(rows) == PART_ROWS:
             return answers(PART_ROWS)
