@@ -68,6 +68,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """Play; the result holds the flat statistics of every split, those of the first checkpoint on top."""
+    if args.robustness and "=" in args.robustness:  # an override that followed --robustness
+        args.overrides, args.robustness = [*args.overrides, args.robustness], ""
     words = {**({"protocol": args.protocol} if args.protocol else {}), **parse_overrides(args.overrides)}
     chosen = split_levels(args.levels)
     judged = open_judged(args.run, env=args.env, words=words, train_levels=chosen.get(Role.TRAIN))

@@ -170,6 +170,8 @@ def test_a_robustness_curve_has_a_table_a_picture_and_no_test(
 ) -> None:
     assert run("evaluate", str(trained), *SMALL, "--robustness", "blur", "--test", "curious") == 2
     assert "plays no test levels" in capsys.readouterr().err
+    assert run("evaluate", str(trained), *SMALL, "--robustness", "num_validation_level=2") == 2
+    assert "Did you mean 'num_validation_levels'" in capsys.readouterr().err
     assert run("evaluate", str(trained), *SMALL, "modes=('greedy',)", "--robustness", "blur", "--json") == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     curve = printed["curve"]
