@@ -133,7 +133,7 @@ def test_both_parts_of_the_picture_fit_every_place(shape: Any) -> None:
         for family, strength, _ in CHANGES
     ]
     lines, shifts = robustness_figure(entries, title="a policy", shape=shape).axes
-    assert lines.get_xlabel().startswith("strength")
+    assert lines.get_xlabel().startswith("strength (0")
     assert [text.get_text() for text in shifts.get_yticklabels()] == ["shop-I1"]
     assert (lines.get_subplotspec().colspan == shifts.get_subplotspec().colspan) == (shape == PHONE)
 
