@@ -6,12 +6,12 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from actors.conditions import play_conditions
 from actors.evaluate import evaluate_on_pool
+from actors.players import Play
 from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.registry import make_spec
@@ -96,14 +96,14 @@ class Judge:
         say(f"Test: {policy.name} ({reason}; permit {permit.permit_id})")
         self._play(policy, (Role.TEST,), permit)
 
-    def robustness(self, policy: StudyPolicy) -> None:
-        """Play one policy on validation levels under every change; a table that exists is kept."""
+    def robustness(self, policy: StudyPolicy, play: Play) -> None:
+        """Let `play` play one policy on validation levels under every change; a table that exists is kept."""
         path = robustness_table(self._dir, policy.name)
         if path.exists():
             return
         protocol = self._protocol(policy)
         table = play_conditions(
-            partial(evaluate_on_pool, self._pool),
+            play,
             policy.checkpoint or RANDOM_POLICY,
             protocol,
             all_conditions(self._spec, protocol.split(Role.VALIDATION), policy.levels),

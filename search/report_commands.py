@@ -56,7 +56,7 @@ def run_report(args: argparse.Namespace) -> dict[str, Any]:
 
 def _play_for(args: argparse.Namespace) -> None:
     """What the report is to show besides the study's results."""
-    from actors.cluster import ray_session
+    from actors.evaluate import evaluate
     from search.showing import show_study
     from search.studies import is_mixture_search
     from search.study import read_study
@@ -73,8 +73,7 @@ def _play_for(args: argparse.Namespace) -> None:
     if args.robustness:
         if study.selection is None:
             raise UsageError(f"The study {args.directory} has selected nothing yet, so there is nothing to play.")
-        with ray_session(args.address):
-            play_robustness(read_config(args.directory), args.directory.resolve(), study.selection)
+        play_robustness(read_config(args.directory), args.directory.resolve(), study.selection, evaluate)
 
 
 def add_status_arguments(parser: argparse.ArgumentParser) -> None:

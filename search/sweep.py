@@ -6,11 +6,14 @@ import contextlib
 import fcntl
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from actors.cluster import ray_session
+from actors.evaluate import evaluate_on_pool
 from actors.placement import ClusterRole, read_cluster
+from actors.players import Play
 from actors.pool import ActorPool
 from data.files import make_directory
 from envs.console import say
@@ -87,8 +90,8 @@ def _run_phases(config: SweepConfig, out: Path, log: StudyLog) -> None:
         }
         _test(config, out, selection, fingerprints)
     if config.robustness:
-        with log.timed("robustness"):
-            play_robustness(config, out, selection)
+        with log.timed("robustness"), ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
+            play_robustness(config, out, selection, partial(evaluate_on_pool, pool))
 
 
 def _judge(config: SweepConfig, out: Path, policies: list[StudyPolicy]) -> EvaluationTable:
@@ -118,14 +121,12 @@ def _test(config: SweepConfig, out: Path, selection: Selection, fingerprints: di
         judge.table()
 
 
-def play_robustness(config: SweepConfig, out: Path, selection: Selection) -> None:
+def play_robustness(config: SweepConfig, out: Path, selection: Selection, play: Play) -> None:
     """Play the configuration selected among all, every train seed of it, under visual changes and shifts."""
-    specs = [spec for spec in trial_specs(config) if spec.config_id == selection.overall]
-    with ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
-        judge = Judge(config, out, pool, study_levels(config))
-        for spec in specs:
-            if not has_diverged(out, spec):
-                judge.robustness(trial_policy(config, out, spec))
+    judge = Judge(config, out, None, study_levels(config))
+    for spec in trial_specs(config):
+        if spec.config_id == selection.overall and not has_diverged(out, spec):
+            judge.robustness(trial_policy(config, out, spec), play)
 
 
 def _show(out: Path) -> None:

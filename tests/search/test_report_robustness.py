@@ -138,7 +138,6 @@ def test_both_parts_of_the_picture_fit_every_place(shape: Any) -> None:
     assert (lines.get_subplotspec().colspan == shifts.get_subplotspec().colspan) == (shape == PHONE)
 
 
-@pytest.mark.ray
 @pytest.mark.slow
 def test_the_selected_configuration_is_played_under_changes_once(tmp_path: Path) -> None:
     directory = write_played_study(tmp_path / "study")
@@ -147,10 +146,11 @@ def test_the_selected_configuration_is_played_under_changes_once(tmp_path: Path)
     shutil.move(directory / "data", tmp_path / "data")
     for count in header["level_counts"]:
         shutil.copytree(tmp_path / "data", directory / "data" / f"levels-{count}")
+    config = json.loads((directory / "config.json").read_text()) | {"num_transitions": 40}
+    (directory / "config.json").write_text(json.dumps(config))
     parser = argparse.ArgumentParser()
     add_report_arguments(parser)
     args = parser.parse_args([str(directory), "--robustness", "--resamples", "50"])
-    args.address = None
     run_report(args)
     selection = json.loads((directory / "selection.json").read_text())
     tables = sorted((directory / "robustness").glob("*.parquet"))
