@@ -19,13 +19,11 @@ from data.episode import Episode
 from data.episode_table import EpisodeTable
 from data.files import atomic_write_json, disk_errors, rename_directory
 from data.journal import JOURNAL, Journal, claim_interrupted, read_journal
-from data.partial import ColumnFile, ColumnFiles
+from data.partial import ColumnFiles
 from data.remote import new_place
 from data.schema import (
-    EPISODES,
     MANIFEST,
     SCHEMA_VERSION,
-    FileSpec,
     check_columns,
     content_fingerprint,
     json_object,
@@ -274,10 +272,8 @@ class DatasetWriter:
 
     def _complete(self) -> None:
         assert self._columns is not None
-        files = self._columns.close()
         table, sources, policies = self._table.canonical()
-        episodes = ColumnFile(self._partial, FileSpec(EPISODES, "<u1", (table.dtype.itemsize,)))
-        episodes.write(np.frombuffer(table.tobytes(), dtype=np.uint8).reshape(len(table), -1))
+        files = self._columns.close(np.frombuffer(table.tobytes(), dtype=np.uint8).reshape(len(table), -1))
         manifest = {
             "format": "gengap-dataset",
             "schema_version": SCHEMA_VERSION,
@@ -287,7 +283,7 @@ class DatasetWriter:
             "sources": sources,
             "policies": policies,
             "metrics": list(metric_names(table)),
-            "files": [*files, episodes.close()],
+            "files": files,
             **self._header,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "fingerprint": content_fingerprint(self.env, table),
