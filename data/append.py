@@ -19,7 +19,7 @@ Bytes = npt.NDArray[np.uint8]
 
 FLUSH_BYTES = 32 << 20  # memory that waits to be written to disk slows every further write down
 BUFFER_BYTES = 8 << 20  # of a direct file; it has two
-_BLOCK = 4096  # places, sizes and memory of direct writes are multiples of it
+BLOCK = 4096  # places, sizes and memory of direct writes are multiples of it
 
 
 class Appended(Protocol):
@@ -48,7 +48,7 @@ def append_to(path: Path, size: int, background: Executor, *, direct: bool) -> A
         background: Brings bytes to the disk.
         direct: Go around the system's page cache where the disk can, see `DirectFile`.
     """
-    if direct and _writes_directly(path.parent):
+    if direct and writes_directly(path.parent):
         return DirectFile(path, size, background)
     return BufferedFile(path, size, background)
 
@@ -110,8 +110,8 @@ class DirectFile:
 
     def __init__(self, path: Path, size: int, background: Executor) -> None:
         self._background = background
-        self._buffers = [_aligned(BUFFER_BYTES), _aligned(BUFFER_BYTES)]
-        self._start = size - size % _BLOCK  # where the first buffer belongs
+        self._buffers = [aligned(BUFFER_BYTES), aligned(BUFFER_BYTES)]
+        self._start = size - size % BLOCK  # where the first buffer belongs
         self._used = size - self._start  # bytes in it
         if self._used:
             self._buffers[0][: self._used] = np.fromfile(path, dtype=np.uint8, count=self._used, offset=self._start)
@@ -132,10 +132,10 @@ class DirectFile:
     def sync(self) -> None:
         """Make what was written durable, and the file exactly as long as that."""
         self._end_writing()
-        whole = self._used - self._used % _BLOCK
-        padded = whole if whole == self._used else whole + _BLOCK
+        whole = self._used - self._used % BLOCK
+        padded = whole if whole == self._used else whole + BLOCK
         self._buffers[0][self._used : padded] = 0
-        _write_at(self._descriptor, self._buffers[0][:padded], self._start)
+        write_at(self._descriptor, self._buffers[0][:padded], self._start)
         os.ftruncate(self._descriptor, self._start + self._used)
         os.fsync(self._descriptor)
         rest = self._used - whole  # stays, to be written again with what follows
@@ -153,7 +153,7 @@ class DirectFile:
 
     def _hand_over(self) -> None:
         self._end_writing()
-        self._writing = self._background.submit(_write_at, self._descriptor, self._buffers[0], self._start)
+        self._writing = self._background.submit(write_at, self._descriptor, self._buffers[0], self._start)
         self._start, self._used = self._start + BUFFER_BYTES, 0
         self._buffers.reverse()
 
@@ -162,23 +162,25 @@ class DirectFile:
             self._writing.result()
 
 
-def _aligned(num_bytes: int) -> Bytes:
-    """Memory that begins with a page."""
+def aligned(num_bytes: int) -> Bytes:
+    """Memory that begins with a page, as direct writes need."""
     return np.frombuffer(mmap.mmap(-1, num_bytes), dtype=np.uint8)
 
 
-def _write_at(descriptor: int, content: Bytes, offset: int) -> None:
-    """Write all of it; a system that takes a part is asked again from the last whole block.
+def write_at(descriptor: int, content: Bytes, offset: int) -> None:
+    """Write all of it at a place in a file; a system that takes a part is asked again from the last whole block.
 
     Raises:
         OSError: If it cannot, or takes less than a block.
     """
     done = 0
-    while done < len(content):
+    while True:
         count = _pwrite(descriptor, content[done:], offset + done)
-        if count < _BLOCK:
+        if count == len(content) - done:
+            return
+        if count < BLOCK:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        done += count - count % _BLOCK
+        done += count - count % BLOCK
 
 
 def _pwrite(descriptor: int, content: Bytes, offset: int) -> int:
@@ -192,7 +194,7 @@ def _pwrite(descriptor: int, content: Bytes, offset: int) -> int:
     return os.pwrite(descriptor, content.data, offset)
 
 
-def _writes_directly(directory: Path) -> bool:
+def writes_directly(directory: Path) -> bool:
     """Whether this platform and the file system there take direct writes."""
     flag: Any = getattr(os, "O_DIRECT", None)
     if flag is None:
@@ -201,7 +203,7 @@ def _writes_directly(directory: Path) -> bool:
     try:
         descriptor = os.open(trial, os.O_WRONLY | os.O_CREAT | flag, 0o600)
         try:
-            return os.pwrite(descriptor, _aligned(_BLOCK).data, 0) == _BLOCK
+            return os.pwrite(descriptor, aligned(BLOCK).data, 0) == BLOCK
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from data.append import append_to
 from data.episode import Episode, Ragged
-from data.schema import EPISODES, FileSpec, episode_checksum, observation_files, step_files
+from data.schema import FileSpec, episode_checksum, file_entry, observation_files, step_files
 from envs.errors import RunError
 from envs.spec import EnvSpec
 
-_LARGE_ROW = 4096  # bytes; smaller rows make files that are not worth going around the page cache
+LARGE_ROW = 4096  # bytes; smaller rows make files that are not worth going around the page cache
 Extent = Mapping[str, Any]
 """``rows`` and ``crc32`` of a column file."""
 
@@ -42,7 +42,7 @@ class ColumnFile:
         path = directory / spec.name
         if extent is not None:
             _cut(path, self.rows * spec.row_bytes)
-        self._file = append_to(path, self.rows * spec.row_bytes, background, direct=spec.row_bytes >= _LARGE_ROW)
+        self._file = append_to(path, self.rows * spec.row_bytes, background, direct=spec.row_bytes >= LARGE_ROW)
 
     def write(self, values: npt.NDArray[Any]) -> None:
         """Append rows [n, *shape].
@@ -64,8 +64,7 @@ class ColumnFile:
         """Make it durable; returns its entry in the manifest."""
         self.sync()
         self._file.close()
-        size = self.rows * self._spec.row_bytes
-        return {"name": self._spec.name, "rows": self.rows, "bytes": size, "crc32": f"{self._crc:08x}"}
+        return file_entry(self._spec, self.rows, self._crc)
 
     def discard(self) -> None:
         """Close it without caring whether it is complete."""
@@ -85,7 +84,7 @@ class ColumnFiles:
     def __init__(
         self, directory: Path, env: EnvSpec, with_log_probs: bool, extents: Mapping[str, Extent] | None = None
     ) -> None:
-        self.with_log_probs, self._directory = with_log_probs, directory
+        self.with_log_probs = with_log_probs
         self._step_names = tuple(step_files(env, with_log_probs))
         self._flusher, self._hasher = ThreadPoolExecutor(1, "flush"), ThreadPoolExecutor(1, "hash")
         self._files: dict[str, ColumnFile] = {}
@@ -112,11 +111,9 @@ class ColumnFiles:
         """Make what was written durable; returns the extent of every file."""
         return {name: file.sync() for name, file in self._files.items()}
 
-    def close(self, episodes: npt.NDArray[np.uint8]) -> list[dict[str, Any]]:
-        """Write the table of episodes [E, bytes], make all durable; returns their entries in the manifest."""
-        table = ColumnFile(self._directory, FileSpec(EPISODES, "<u1", episodes.shape[1:]), self._flusher)
-        table.write(episodes)
-        entries = [file.close() for file in (*self._files.values(), table)]
+    def close(self) -> list[dict[str, Any]]:
+        """Make them durable; returns their entries in the manifest."""
+        entries = [file.close() for file in self._files.values()]
         self._end_threads()
         return entries
 

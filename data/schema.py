@@ -114,6 +114,11 @@ def check_columns(env: EnvSpec) -> None:
             )
 
 
+def file_entry(spec: FileSpec, rows: int, crc32: int) -> dict[str, Any]:
+    """What the manifest says of a file."""
+    return {"name": spec.name, "rows": rows, "bytes": rows * spec.row_bytes, "crc32": f"{crc32:08x}"}
+
+
 def step_files(env: EnvSpec, with_log_probs: bool) -> dict[str, FileSpec]:
     """Files with one row per transition, by `Episode` field."""
     files = {

@@ -30,7 +30,7 @@ def threads() -> ThreadPoolExecutor:
 
 
 def needs_direct(directory: Path) -> None:
-    if not append._writes_directly(directory):
+    if not append.writes_directly(directory):
         pytest.skip("this file system takes no direct writes")
 
 
