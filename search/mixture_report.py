@@ -88,6 +88,8 @@ def build_mixture_findings(study_dir: Path, bootstrap: Bootstrap) -> dict[str, A
         "compute": value["compute"],
         "selection": study.selection.to_json() | {"oracle": study.selection.oracle},
         "ledger": [dict(record) for record in study.ledger],
+        "grown": [dict(record) for record in study.grown],
+        "failures": [dict(record) for record in study.failures],
         "timings_s": dict(study.timings_s),
         "machine": dict(study.machine),
         "commands": commands(study),

@@ -7,7 +7,7 @@ from typing import Any
 
 from search.headline import interval_text
 from search.report_parts import MISSING, SPLITS, Section, Table, count_text
-from search.report_provenance import ledger_section, reproduction_section
+from search.report_provenance import failures_section, ledger_section, reproduction_section
 
 Findings = Mapping[str, Any]
 SHOWN = 12
@@ -21,6 +21,7 @@ def build_mixture_sections(findings: Findings, pictures: Sequence[str]) -> list[
         search_section(findings, pictures),
         sources_section(findings),
         ledger_section(findings),
+        *(section for section in [failures_section(findings)] if not section.empty),
         reproduction_section(findings),
     ]
 
