@@ -85,15 +85,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sources", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=12, help="problems per point")
-    parser.add_argument("--first-seed", type=int, default=100, help="of the problems; 0 to 3 are the tests'")
+    parser.add_argument(
+        "--first-seed", type=int, default=200, help="of the problems; 0 to 3 and 100 to 111 were looked at before"
+    )
     parser.add_argument("--counts", type=int, nargs="+", default=[400, 800, 1600, 3200, 6400, 12_800])
     parser.add_argument("--figure", type=Path, help="write the curves to FIGURE.png and FIGURE.svg")
     args = parser.parse_args()
     started_s = time.perf_counter()
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     tables = {
-        name: np.array([regrets(name, args.counts, seed, args.sources) for seed in seeds])
-        for name in CONTROLLERS
+        name: np.array([regrets(name, args.counts, seed, args.sources) for seed in seeds]) for name in CONTROLLERS
     }
     curves = {name: curve(table, args.counts) for name, table in tables.items()}
     if args.figure is not None:

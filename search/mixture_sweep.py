@@ -110,6 +110,7 @@ def record_sources(config: MixtureSearchConfig, out: Path) -> dict[str, dict[str
             "levels": len(dataset.levels),
             "mean_return": float(dataset.episodes["return"].mean()),
             "played_by": ", ".join(dataset.sources),
+            **({"env": dataset.env.name} if config.experiment.data.other_envs else {}),
             "fingerprint": dataset.fingerprint,
         }
     return records
@@ -175,7 +176,8 @@ def _random_policy(config: MixtureSearchConfig, policies: Sequence[StudyPolicy],
 
 
 def _source_levels(config: MixtureSearchConfig, out: Path) -> list[list[int]]:
-    return [Dataset.open(path).levels.tolist() for path in source_paths(config, out).values()]
+    datasets = [Dataset.open(path) for path in source_paths(config, out).values()]
+    return [dataset.levels_of(config.experiment.env).tolist() for dataset in datasets]
 
 
 def _confirmed(config: MixtureSearchConfig, trials: Sequence[MixtureTrial], out: Path) -> list[dict[str, Any]]:

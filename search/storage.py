@@ -46,6 +46,7 @@ class StudyStorage:
     def __init__(self, study_dir: Path, url: str) -> None:
         self._dir, self._url = study_dir, checked_url(url)
         self._known: dict[str, tuple[tuple[int, int], str]] = {}  # file -> its state and hash when it was sent
+        self._manifest = ""  # as it was sent last
         with remote_errors(self._url):
             self._files = file_system(self._url)
             self._sent = {name.rsplit("/", 1)[-1] for name in self._list_blobs()}
@@ -67,7 +68,9 @@ class StudyStorage:
                     contents[name] = self._known[name][1]
             self._known = {name: self._known[name] for name in contents}
             manifest = json.dumps({"files": contents, "links": links}, sort_keys=True)
-            self._files.pipe_file(f"{self._url}/{MANIFEST}", manifest.encode())
+            if manifest != self._manifest:
+                self._files.pipe_file(f"{self._url}/{MANIFEST}", manifest.encode())
+                self._manifest = manifest
             for digest in self._sent - set(contents.values()):
                 self._files.rm_file(f"{self._url}/{BLOBS}/{digest}")
             self._sent &= set(contents.values())

@@ -120,6 +120,9 @@ def test_a_study_outlives_its_disk_and_is_moved_reopened_compared_and_added_to(t
     first = gengap("report", str(moved), cwd=tmp_path)
     assert first["headline"] == json.loads((again / "report" / "report.json").read_text())["headline"]
     shutil.rmtree(again)
+    trial = sorted(moved.glob("trials/*"))[0]
+    judged = gengap("evaluate", str(trial), "--splits", "validation", "num_actors=0", cwd=tmp_path)
+    assert "eval/validation/normalized_return" in judged
     by_count = gengap("compare", f"{moved}:2", f"{moved}:6", cwd=tmp_path)["comparisons"]
     assert {row["role"] for row in by_count} >= {"validation", "test"}
     reads = len((moved / "ledger.jsonl").read_text().splitlines())

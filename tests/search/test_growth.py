@@ -24,6 +24,9 @@ from search.sweep import open_study, read_config
 from search.tuning import unsettled
 from tests.search.synthetic_study import write_study
 from tests.search.test_mixture_search import SIZES, finish
+from tests.trainers.helpers import grid_experiment
+from trainers.config import ExperimentConfig
+from trainers.run_files import found_datasets, prepare_run
 
 
 def record(spec: TrialSpec) -> dict[str, Any]:
@@ -188,3 +191,20 @@ def test_a_mixture_search_grows_only_where_it_compares(tmp_path: Path, word: str
     open_mixture_study(mixture_study(tmp_path), tmp_path, "")
     with pytest.raises(UsageError, match=message):
         grow_study(tmp_path, [word], "")
+
+
+def test_a_trial_goes_on_in_a_study_that_was_moved(tmp_path: Path) -> None:
+    def at(study: Path, name: str = "levels-2") -> ExperimentConfig:
+        return grid_experiment(study / "data" / name)
+
+    old, new = tmp_path / "old", tmp_path / "far" / "new"
+    (old / "data" / "levels-2").mkdir(parents=True)
+    prepare_run(at(old), old / "trials" / "a", resume=True)
+    new.parent.mkdir()
+    old.rename(new)
+    assert found_datasets(at(old).data.datasets, new / "trials" / "a") == at(new).data.datasets
+    prepare_run(at(new), new / "trials" / "a", resume=True)
+    with pytest.raises(UsageError, match=r"holds another experiment: data\.datasets"):
+        prepare_run(at(new, "levels-6"), new / "trials" / "a", resume=True)
+    with pytest.raises(UsageError, match=r"holds another experiment: data\.datasets"):
+        prepare_run(at(tmp_path / "elsewhere"), new / "trials" / "a", resume=True)
