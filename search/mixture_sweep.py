@@ -26,6 +26,7 @@ from search.mixture_tuning import confirm_mixtures, search_mixtures
 from search.phases import StudyPolicy
 from search.preflight import CHECKPOINT_BYTES, machine
 from search.selection import Choice, Selection, find_rule
+from search.showing import show_if_possible
 from search.space import trial_path
 from search.studies import KIND
 from search.study import RANDOM_POLICY, SELECTION_FILE, read_json
@@ -62,8 +63,10 @@ def sweep_mixtures(config: MixtureSearchConfig, out: Path, *, address: str | Non
             preflight(config.experiment, read_cluster(ray))
             check_disk_space(out, _trials(config) * CHECKPOINT_BYTES)
             _run_phases(config, out, log)
+        with log.timed("show"):
+            show_if_possible(out)
         with log.timed("report"):
-            page = write_mixture_report(out)
+            page = write_mixture_report(out, wandb=config.experiment.tracking.wandb)
     say(f"Done in {time.monotonic() - started_s:.0f} s. Report: {page}  Everything: {out}")
     return page
 

@@ -71,5 +71,5 @@ def report_any(study_dir: Path, bootstrap: Bootstrap | None = None, *, wandb: Mo
 
     study_file(study_dir)
     if is_mixture_search(study_dir):
-        return write_mixture_report(study_dir, bootstrap)
+        return write_mixture_report(study_dir, bootstrap, wandb=wandb)
     return write_report(study_dir, bootstrap, wandb=wandb)

@@ -91,6 +91,11 @@ class Study:
     failures: tuple[Mapping[str, Any], ...] = ()
     """Every attempt of a trial that failed, in order: which, when, why, and whether it was tried again."""
 
+    @property
+    def searches_mixtures(self) -> bool:
+        """Whether it is a mixture search: it then has arms, and one choice for each of them."""
+        return "arms" in self.config
+
     def dataset(self, num_levels: int, mixture: str = "") -> DatasetRecord | None:
         """The dataset of a level count and mixture, if it was recorded."""
         wanted = (num_levels, mixture)

@@ -10,7 +10,6 @@ from actors.cluster import ray_session
 from actors.placement import ClusterRole, read_cluster
 from actors.pool import ActorPool
 from envs.console import say
-from envs.errors import RunError, UsageError
 from metrics.protocol import Role
 from metrics.table import EvaluationTable
 from search.config import SweepConfig
@@ -27,7 +26,7 @@ from search.phases import (
 from search.preflight import check_study, machine
 from search.report import write_report
 from search.selection import Selection, find_rule
-from search.showing import show_study
+from search.showing import show_if_possible
 from search.space import data_specs, trial_specs
 from search.study import read_study, set_aside
 from search.study_log import StudyLog, begin_study, locked, read_study_config
@@ -60,7 +59,7 @@ def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command
             check_study(config, out, read_cluster(ray))
             _run_phases(config, out, log)
         with log.timed("show"):
-            _show(out)
+            show_if_possible(out)
         with log.timed("report"):
             page = write_report(out, wandb=config.experiment.tracking.wandb)
     say(f"Done in {time.monotonic() - started_s:.0f} s. Report: {page}  Everything: {out}")
@@ -119,14 +118,6 @@ def _test(config: SweepConfig, out: Path, selection: Selection, fingerprints: di
                 fingerprint = fingerprints[specs[name].data_id]
                 judge.test(trial_policy(config, out, specs[name]), selection, fingerprint, reason)
         judge.table()
-
-
-def _show(out: Path) -> None:
-    """Episodes for the report; without them it is complete in every number, so they are no reason to fail."""
-    try:
-        show_study(read_study(out))
-    except (UsageError, RunError) as error:
-        say(f"The report shows no episodes: {error}")
 
 
 def test_everything(config: SweepConfig, out: Path, reason: str) -> EvaluationTable:
