@@ -51,8 +51,8 @@ def show_study(study: Study) -> Path:
         SealedTestError: If a test level was chosen.
         RunError: If a checkpoint that the examples need is gone, or the study has selected nothing yet.
     """
-    kind = MixtureSearchConfig if study.searches_mixtures else SweepConfig
-    config: Config = config_from_json(kind, dict(study.config))
+    kind: type[Config] = MixtureSearchConfig if study.searches_mixtures else SweepConfig
+    config = config_from_json(kind, dict(study.config))
     examples, sheets = choose_examples(study), choose_sheets(study)
     for role, policy in [(e.role, e.policy) for e in examples] + [(s.role, s.policy) for s in sheets]:
         check_permit(Role(role), None, policy)

@@ -86,7 +86,7 @@ def gengap(*words: str, cwd: Path) -> dict[str, Any]:
         env={**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"},
         text=True,
         capture_output=True,
-        timeout=280,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -94,7 +94,7 @@ def gengap(*words: str, cwd: Path) -> dict[str, Any]:
     return value
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_study_outlives_its_disk_and_is_moved_reopened_compared_and_added_to(tmp_path: Path, bucket: str) -> None:
     out, words = tmp_path / "study", ["scheduler=none", "max_concurrent_trials=1"]
     process = start(out, *words, "--storage", bucket, "--storage-every", "0.5")
@@ -148,7 +148,7 @@ def test_a_study_outlives_its_disk_and_is_moved_reopened_compared_and_added_to(t
     assert f"lr-{retrained['train']['learning_rate']:g}" in selected["overall"]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_failed_trials_are_tried_again_and_told_of(tmp_path: Path) -> None:
     (tmp_path / "flaky.py").write_text(FLAKY)
     out, words = tmp_path / "study", ["experiment.env=flaky/easy", "collect_source=random", "collect_options={}"]
