@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,6 +182,11 @@ def content_fingerprint(env: EnvSpec, table: Table) -> str:
     digest = hashlib.sha256(canonical_json(env.to_json()).encode())
     digest.update(rows[order].tobytes())
     return digest.hexdigest()[:32]
+
+
+def joint_fingerprint(fingerprints: Sequence[str]) -> str:
+    """32 hex digits of several contents, whatever their order."""
+    return hashlib.sha256("".join(sorted(fingerprints)).encode()).hexdigest()[:32]
 
 
 def canonical_json(value: Any) -> str:

@@ -30,7 +30,8 @@ class MixtureSearchConfig:
     name: str
     experiment: ExperimentConfig
     sources: dict[str, str]
-    """Source -> a dataset's directory, or what to record: ``grid-expert?noise=0.2 levels=0:40 transitions=2000``."""
+    """Source -> a dataset's directory, or what to record: ``grid-expert?noise=0.2 levels=0:40 transitions=2000``, with
+    ``env=NAME`` in one of `experiment.data.other_envs`."""
     num_transitions: int
     """Distinct transitions of a full run's mixture, exactly; the weights share them out."""
     arms: dict[str, str] = field(default_factory=lambda: {"search": "regression", "stratified": "stratified"})
@@ -92,6 +93,7 @@ class MixtureSearchConfig:
             raise UsageError("train.learner_steps is no dimension: arms are compared at equal compute.")
         parse_dimensions(self.dimensions)
         check_objectives(self.objectives, self.selection_rule)
+        check_several_envs(self.experiment, self.objectives, self.minimum_weight)
 
     @property
     def trial_steps(self) -> int:
@@ -121,6 +123,26 @@ def check_objectives(objectives: tuple[str, ...], rule_name: str) -> None:
             raise UsageError(
                 f"The objective {name!r} is of the split {match[1]!r}, which the search may not see under the rule "
                 f"{rule.name!r}: the test is played once, after selection. Allowed splits: {shown}."
+            )
+
+
+def check_several_envs(experiment: ExperimentConfig, objectives: tuple[str, ...], minimum_weight: float) -> None:
+    """Refuse weights that leave out the environment in which policies are judged, and returns in other ones.
+
+    Raises:
+        UsageError: Saying what to set.
+    """
+    if experiment.data.other_envs and minimum_weight <= 0:
+        raise UsageError(
+            f"minimum_weight is 0, so a mixture could leave out {experiment.env!r}, in which policies are judged; give "
+            "every source a little, for example minimum_weight=0.05."
+        )
+    for objective in objectives:
+        if "_return/" in objective:
+            raise UsageError(
+                f"The objective {objective!r} is of one environment among several, or their mean, but what a study "
+                f"finds is judged and tested in one: {experiment.env!r}. Set experiment.env to the one that counts and "
+                f"use {RETURN}; a single run reports the others with evaluation.each_env=true."
             )
 
 
@@ -167,13 +189,15 @@ def parse_recorded(config: MixtureSearchConfig, name: str) -> CollectConfig:
     """
     words = config.sources[name].split()
     pairs = dict(_pair(word, config.sources[name]) for word in words[1:])
-    unknown = [key for key in pairs if key not in ("levels", "transitions", "seed")]
+    unknown = [key for key in pairs if key not in ("levels", "transitions", "seed", "env")]
     if not words or unknown or "levels" not in pairs or "transitions" not in pairs:
         raise UsageError(
             f"The source {name!r} is {config.sources[name]!r}; give a dataset's directory, or write who plays, "
             "levels=FIRST:END and transitions=N, for example 'grid-expert?noise=0.2 levels=0:40 transitions=2000'."
         )
-    env = config.experiment.env
+    env, allowed = pairs.get("env", config.experiment.env), (config.experiment.env, *config.experiment.data.other_envs)
+    if env not in allowed:
+        raise UsageError(f"The source {name!r} plays {env!r}; allowed: {', '.join(allowed)}. See data.other_envs.")
     played = parse_source(env, words[0])
     return CollectConfig(
         env=env,

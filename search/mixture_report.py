@@ -14,24 +14,30 @@ from data.files import atomic_write_bytes, atomic_write_json, atomic_write_text
 from envs.errors import RunError
 from metrics import plots, statistics
 from metrics.protocol import ActionMode, Role
+from metrics.wandb_logger import Mode
 from search.findings import RAW, Bootstrap, commands, level_scores, policy_returns
 from search.headline import NO_EFFECT, interval_text
 from search.mixture_sections import build_mixture_sections, weights_text
+from search.mixture_tracking import STEP_NAME, mixture_rows
 from search.report import MARKDOWN_FILE, NUMBERS_FILE, PAGE_FILE, REPORT_FOLDER, render_markdown
 from search.report_hero import Tile, seal_tile
 from search.report_html import render_html
 from search.report_media import Picture
+from search.report_pictures import shown_pictures
+from search.report_shown import read_shown
+from search.report_tracking import page_panels, send_report
 from search.study import CONFIG_FILE, RANDOM_POLICY, STUDY_FILE, Study, read_json, read_study
 
 MODE: ActionMode = "sampled"
 
 
-def write_mixture_report(study_dir: Path, bootstrap: Bootstrap | None = None) -> Path:
+def write_mixture_report(study_dir: Path, bootstrap: Bootstrap | None = None, *, wandb: Mode = "disabled") -> Path:
     """Write the report of a mixture search into its folder ``report``; reads files, plays nothing.
 
     Args:
         study_dir: A mixture search that has come as far as confirming.
         bootstrap: Seed, resamples and confidence of the intervals.
+        wandb: Whether its panels also become a run of the study in W&B, as for `metrics.wandb_logger.WandbLogger`.
 
     Returns:
         The page, ``report/index.html``.
@@ -41,7 +47,7 @@ def write_mixture_report(study_dir: Path, bootstrap: Bootstrap | None = None) ->
         RunError: If the study is unfinished or damaged.
     """
     findings = build_mixture_findings(study_dir, bootstrap or Bootstrap())
-    pictures = draw_mixture_pictures(findings)
+    pictures = [*draw_mixture_pictures(findings), *shown_pictures(findings, study_dir)]
     sections = build_mixture_sections(findings, [drawn.name for drawn in pictures])
     folder = study_dir / REPORT_FOLDER
     folder.mkdir(exist_ok=True)
@@ -50,6 +56,8 @@ def write_mixture_report(study_dir: Path, bootstrap: Bootstrap | None = None) ->
     atomic_write_text(folder / MARKDOWN_FILE, render_markdown(findings, sections, pictures))
     atomic_write_text(folder / PAGE_FILE, render_html(findings, sections, pictures, build_mixture_tiles(findings)))
     atomic_write_json(folder / NUMBERS_FILE, findings)  # last: a complete report.json means a complete report
+    rows, panels = mixture_rows(findings), partial(page_panels, findings, sections, pictures, folder / PAGE_FILE)
+    send_report(read_study(study_dir), findings, rows, panels, folder / PAGE_FILE, wandb, step_name=STEP_NAME)
     return folder / PAGE_FILE
 
 
@@ -88,6 +96,9 @@ def build_mixture_findings(study_dir: Path, bootstrap: Bootstrap) -> dict[str, A
         "compute": value["compute"],
         "selection": study.selection.to_json() | {"oracle": study.selection.oracle},
         "ledger": [dict(record) for record in study.ledger],
+        "grown": [dict(record) for record in study.grown],
+        "failures": [dict(record) for record in study.failures],
+        "shown": read_shown(study),
         "timings_s": dict(study.timings_s),
         "machine": dict(study.machine),
         "commands": commands(study),

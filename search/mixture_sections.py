@@ -7,22 +7,27 @@ from typing import Any
 
 from search.headline import interval_text
 from search.report_parts import MISSING, SPLITS, Section, Table, count_text
-from search.report_provenance import ledger_section, reproduction_section
+from search.report_provenance import failures_section, ledger_section, reproduction_section
+from search.report_shown import episodes_section, sheets_section
 
 Findings = Mapping[str, Any]
 SHOWN = 12
 
 
 def build_mixture_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]:
-    """All sections in the order of reading."""
-    return [
+    """All sections in the order of reading; those with nothing to show are left out."""
+    sections = [
         arms_section(findings, pictures),
         weights_section(findings),
         search_section(findings, pictures),
+        episodes_section(findings, pictures),
+        sheets_section(findings, pictures),
         sources_section(findings),
         ledger_section(findings),
+        failures_section(findings),
         reproduction_section(findings),
     ]
+    return [section for section in sections if not section.empty]
 
 
 def arms_section(findings: Findings, pictures: Sequence[str]) -> Section:

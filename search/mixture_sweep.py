@@ -17,7 +17,7 @@ from data.files import atomic_write_json, check_disk_space
 from envs.console import Progress, say
 from envs.errors import RunError
 from envs.spec import LevelSet
-from search.judging import Judge
+from search.judging import EVALUATIONS_FOLDER, Judge
 from search.mixture_arms import Arms, summary
 from search.mixture_config import MixtureSearchConfig, parse_recorded
 from search.mixture_report import write_mixture_report
@@ -26,13 +26,15 @@ from search.mixture_tuning import confirm_mixtures, search_mixtures
 from search.phases import StudyPolicy
 from search.preflight import CHECKPOINT_BYTES, machine
 from search.selection import Choice, Selection, find_rule
+from search.showing import show_if_possible
 from search.space import trial_path
 from search.studies import KIND
-from search.study import RANDOM_POLICY, SELECTION_FILE
-from search.study_log import StudyLog, begin_study, read_study_config
-from search.sweep import locked
+from search.study import RANDOM_POLICY, SELECTION_FILE, read_json
+from search.study_log import StudyLog, begin_study, locked, read_study_config
 from trainers.launch import preflight
 from trainers.training_data import open_training_data
+
+TRAINING_LEVELS_FILE = "training_levels.json"
 
 
 def sweep_mixtures(config: MixtureSearchConfig, out: Path, *, address: str | None = None, command: str = "") -> Path:
@@ -61,8 +63,10 @@ def sweep_mixtures(config: MixtureSearchConfig, out: Path, *, address: str | Non
             preflight(config.experiment, read_cluster(ray))
             check_disk_space(out, _trials(config) * CHECKPOINT_BYTES)
             _run_phases(config, out, log)
+        with log.timed("show"):
+            show_if_possible(out)
         with log.timed("report"):
-            page = write_mixture_report(out)
+            page = write_mixture_report(out, wandb=config.experiment.tracking.wandb)
     say(f"Done in {time.monotonic() - started_s:.0f} s. Report: {page}  Everything: {out}")
     return page
 
@@ -80,7 +84,7 @@ def _run_phases(config: MixtureSearchConfig, out: Path, log: StudyLog) -> None:
         confirm_mixtures(config, confirming, out)
         log.add(confirmed=_confirmed(config, confirming, out), compute=_compute(config, arms, confirming, out))
     policies = [_policy(config, trial, out) for trial in confirming]
-    random = _random_policy(policies)
+    random = _random_policy(config, policies, out)
     with log.timed("judge"), ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
         judge = Judge(config, out, pool, random.levels)
         judge.judge([random, *policies])
@@ -109,6 +113,7 @@ def record_sources(config: MixtureSearchConfig, out: Path) -> dict[str, dict[str
             "levels": len(dataset.levels),
             "mean_return": float(dataset.episodes["return"].mean()),
             "played_by": ", ".join(dataset.sources),
+            **({"env": dataset.env.name} if config.experiment.data.other_envs else {}),
             "fingerprint": dataset.fingerprint,
         }
     return records
@@ -158,9 +163,24 @@ def _policy(config: MixtureSearchConfig, trial: MixtureTrial, out: Path) -> Stud
     )
 
 
-def _random_policy(policies: Sequence[StudyPolicy]) -> StudyPolicy:
-    levels = LevelSet.of(policies[0].levels.env, sorted({level for policy in policies for level in policy.levels}))
-    return StudyPolicy(name=RANDOM_POLICY, checkpoint=None, levels=levels, num_levels=len(levels))
+def _random_policy(config: MixtureSearchConfig, policies: Sequence[StudyPolicy], out: Path) -> StudyPolicy:
+    """With all levels that a policy of this study may learn from: held-out levels look like none of them.
+
+    They are those of all sources, so that answers that come with added trials are judged on the same levels.
+    """
+    path = out / TRAINING_LEVELS_FILE
+    if not path.exists():
+        begun = (out / EVALUATIONS_FOLDER).exists()  # by a version that took the levels of its policies
+        parts = [policy.levels for policy in policies] if begun else _source_levels(config, out)
+        levels = sorted({level for part in parts for level in part})
+        atomic_write_json(path, LevelSet.of(config.experiment.env, levels).to_json())
+    known = LevelSet.from_json(read_json(path))
+    return StudyPolicy(name=RANDOM_POLICY, checkpoint=None, levels=known, num_levels=len(known))
+
+
+def _source_levels(config: MixtureSearchConfig, out: Path) -> list[list[int]]:
+    datasets = [Dataset.open(path) for path in source_paths(config, out).values()]
+    return [dataset.levels_of(config.experiment.env).tolist() for dataset in datasets]
 
 
 def _confirmed(config: MixtureSearchConfig, trials: Sequence[MixtureTrial], out: Path) -> list[dict[str, Any]]:
@@ -189,7 +209,7 @@ def _compute(
 ) -> dict[str, dict[str, float]]:
     """Trials, and transitions drawn, of each arm: that they are equal is measured, not assumed."""
     spent = {name: {"trials": 0.0, "transitions_seen": 0.0} for name in config.arms}
-    for trial in (*arms.trials(), *confirming):
+    for trial in (*arms.trials(), *arms.superseded(), *confirming):
         path = trial_path(out, trial.trial_id) / "metrics.jsonl"
         if path.exists():
             last = json.loads(path.read_text().splitlines()[-1])

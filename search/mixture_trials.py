@@ -39,11 +39,15 @@ class MixtureTrial:
     values: dict[str, Value] = field(default_factory=dict)
     confirming: bool = False
     """Whether it is a full run of what its arm found."""
+    answer: int = 0
+    """Which of its arm's answers it is a full run of; more than one if trials were added and changed it."""
 
     @property
     def config_id(self) -> str:
         """Names the configuration: everything but the seed."""
-        return f"{self.arm}-{CONFIRMED}" if self.confirming else f"{self.arm}-{self.number:03d}"
+        if not self.confirming:
+            return f"{self.arm}-{self.number:03d}"
+        return f"{self.arm}-{CONFIRMED}" + (f"-{self.answer + 1}" if self.answer else "")
 
     @property
     def trial_id(self) -> str:
@@ -51,7 +55,7 @@ class MixtureTrial:
         return f"{self.config_id}-seed-{self.seed}"
 
     @classmethod
-    def of(cls, arm: str, proposal: Proposal, seed: int, *, confirming: bool = False) -> MixtureTrial:
+    def of(cls, arm: str, proposal: Proposal, seed: int, *, confirming: bool = False, answer: int = 0) -> MixtureTrial:
         """A trial of a proposal."""
         return cls(
             arm=arm,
@@ -60,12 +64,18 @@ class MixtureTrial:
             weights=proposal.weights,
             values=dict(proposal.values),
             confirming=confirming,
+            answer=answer,
         )
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> MixtureTrial:
         """The inverse of ``dataclasses.asdict``."""
         return cls(**{**value, "weights": tuple(value["weights"])})
+
+
+def full_run(arm: str, answer: int, seed: int) -> str:
+    """The name of a full run of an arm's answer."""
+    return MixtureTrial(arm=arm, number=0, seed=seed, weights=(), confirming=True, answer=answer).trial_id
 
 
 def source_paths(config: MixtureSearchConfig, study_dir: Path) -> dict[str, Path]:

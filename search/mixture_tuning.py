@@ -16,6 +16,7 @@ from actors.placement import read_cluster
 from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.errors import RunError
+from search.failures import ATTEMPTS, FailureLog
 from search.mixture_arms import Arms
 from search.mixture_config import RETURN, MixtureSearchConfig
 from search.mixture_trials import MixtureTrial, experiment_of
@@ -147,8 +148,8 @@ def _fit(
             name=f"{len(list(tuning.iterdir())):03d}",
             storage_path=str(tuning),
             verbose=0,
-            callbacks=[MixtureProgress("search" if searcher is not None else "confirm", count)],
-            failure_config=tune.FailureConfig(max_failures=2),
+            callbacks=[MixtureProgress("search" if searcher is not None else "confirm", count), FailureLog()],
+            failure_config=tune.FailureConfig(max_failures=ATTEMPTS),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
         ),
     )

@@ -26,7 +26,7 @@ from search.space import (
     trial_path,
     trial_specs,
 )
-from search.study import RANDOM_POLICY
+from search.study import CONFIG_FILE, RANDOM_POLICY, read_json
 from trainers.evaluation import protocol_of
 from trainers.launch import run
 from trainers.training_data import open_training_data
@@ -117,6 +117,17 @@ def retrain(config: SweepConfig, study_dir: Path, config_id: str) -> Path:
     say(f"Retrain: {config_id} on {config.retrain_workers} workers")
     run(dataclasses.replace(experiment, name=RETRAINED, train=train), run_dir, group=config.name)
     return run_dir
+
+
+def retrained_as(config: SweepConfig, study_dir: Path, spec: TrialSpec) -> bool:
+    """Whether the retrained run is of a trial's configuration; told by what configurations differ in, not by paths."""
+    stored = read_json(study_dir / RETRAINED / CONFIG_FILE)
+    wanted = experiment_of(config, spec, study_dir)
+    return (stored["data"]["num_levels"], stored["data"]["strata_weights"], stored["train"]["learning_rate"]) == (
+        wanted.data.num_levels,
+        wanted.data.strata_weights,
+        wanted.train.learning_rate,
+    )
 
 
 def policies_of(config: SweepConfig, study_dir: Path) -> list[StudyPolicy]:

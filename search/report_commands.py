@@ -31,10 +31,10 @@ def run_report(args: argparse.Namespace) -> dict[str, Any]:
     """Write the report and say what it found."""
     # Matplotlib and Jinja take a second to import; status and --help do without.
     from search.report import MARKDOWN_FILE, NUMBERS_FILE
-    from search.studies import is_mixture_search, report_any
+    from search.studies import report_any
     from search.study import read_json
 
-    if args.animate and not is_mixture_search(args.directory):
+    if args.animate:
         from search.showing import show_study
         from search.study import read_study
 

@@ -32,12 +32,16 @@ def draw_pictures(findings: Findings, study_dir: Path) -> list[Picture | Animati
         *_profiles(findings),
         *_mixtures(findings),
         *_curves(findings),
-        *_sheets(findings, study_dir),
-        *(
-            Animation(name=name, alt=alt, content=shown_file(study_dir, file))
-            for name, file, alt in animations(findings)
-        ),
+        *shown_pictures(findings, study_dir),
     ]
+
+
+def shown_pictures(findings: Findings, study_dir: Path) -> list[Picture | Animation]:
+    """Contact sheets and animations of what was played for the report."""
+    moving = [
+        Animation(name=name, alt=alt, content=shown_file(study_dir, file)) for name, file, alt in animations(findings)
+    ]
+    return [*_sheets(findings, study_dir), *moving]
 
 
 def _returns(findings: Findings) -> Iterator[Picture]:

@@ -9,6 +9,7 @@ from search.profiles import TOO_FEW_VALUES
 from search.report_parts import Findings, Section
 from search.report_provenance import (
     datasets_section,
+    failures_section,
     ledger_section,
     reproduction_section,
     selection_section,
@@ -50,6 +51,7 @@ def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]
         ledger_section(findings),
         datasets_section(findings),
         trials_section(findings),
+        failures_section(findings),
         reproduction_section(findings),
         Section(title="Not on this page", short="Left out", lines=list(_left_out(findings, pictures))),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,11 @@ def trial_specs(config: SweepConfig) -> list[TrialSpec]:
     ]
 
 
-def param_space(config: SweepConfig) -> dict[str, Any]:
-    """The same grid as Tune's search space: a trial per point, or per configuration, named by its first seed."""
+def param_space(groups: Sequence[Sequence[TrialSpec]]) -> dict[str, Any]:
+    """Some of `trial_groups` as Tune's search space: a trial per group, named by its first point."""
     from ray import tune
 
-    return {"trial": tune.grid_search([dataclasses.asdict(group[0]) for group in trial_groups(config)])}
+    return {"trial": tune.grid_search([dataclasses.asdict(group[0]) for group in groups])}
 
 
 def trial_groups(config: SweepConfig) -> list[list[TrialSpec]]:

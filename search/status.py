@@ -80,6 +80,7 @@ def study_status(study: Study) -> dict[str, Any]:
         "study": study.name,
         "finished": finished,
         "phases": phases,
+        "failures": [dict(entry) for entry in study.failures],
         "runs": [asdict(run) for run in runs],
         "next": "" if finished else f"gengap sweep --resume {study.directory}",
     }
@@ -111,6 +112,10 @@ def status_lines(value: dict[str, Any]) -> list[str]:
     """What `status` found, for reading."""
     lines = [f"{value.get('study', 'run')}  {value['directory']}"]
     lines += [f"  {name:<8} {text}" for name, text in value.get("phases", {}).items()]
+    if failed := value.get("failures"):
+        last = failed[-1]
+        again = "tried again" if last["retried"] else "given up"
+        lines.append(f"  failed   {len(failed)} attempts; the last: {last['trial']} ({again}): {last['error']}")
     width = max((len(run["name"]) for run in value["runs"]), default=0)
     lines += [_run_line(run, width) for run in value["runs"]]
     return lines + ([f"Continue it with: {value['next']}"] if value.get("next") else [])

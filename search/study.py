@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ SELECTION_FILE = "selection.json"
 LEDGER_FILE = "ledger.jsonl"
 HISTORY_FILE = "metrics.jsonl"
 RESULT_FILE = "result.json"
+SUPERSEDED = "superseded"
+FAILURES_FILE = "failures.jsonl"
+"""A line for every attempt of a trial that failed; see `search.failures`."""
 RANDOM_POLICY = "random"
 EXPERT_POLICY = "expert"
 
@@ -83,6 +86,15 @@ class Study:
     selection: Selection | None = None
     ledger: tuple[Mapping[str, Any], ...] = ()
     """Every read of the sealed test, in order."""
+    grown: tuple[Mapping[str, Any], ...] = ()
+    """Every time trials were added, in order: when, how, and how often the test had been read."""
+    failures: tuple[Mapping[str, Any], ...] = ()
+    """Every attempt of a trial that failed, in order: which, when, why, and whether it was tried again."""
+
+    @property
+    def searches_mixtures(self) -> bool:
+        """Whether it is a mixture search: it then has arms, and one choice for each of them."""
+        return "arms" in self.config
 
     def dataset(self, num_levels: int, mixture: str = "") -> DatasetRecord | None:
         """The dataset of a level count and mixture, if it was recorded."""
@@ -126,6 +138,7 @@ def read_study(directory: Path) -> Study:
             table=EvaluationTable.read(evaluations) if evaluations.exists() else EvaluationTable.empty(),
             selection=Selection.from_json(read_json(selection)) if selection.exists() else None,
             ledger=tuple(Ledger(directory / LEDGER_FILE).records()),
+            failures=tuple(_lines(directory / FAILURES_FILE)),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(
@@ -159,6 +172,28 @@ def read_json(path: Path) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read as a JSON object: {error}. Restore it or sweep again.") from error
 
 
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The complete lines of a file of JSON lines; none if there is no file."""
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def set_aside(study_dir: Path, paths: Iterable[Path]) -> None:
+    """Move what is no longer part of a study's answer to ``superseded/``; nothing is deleted."""
+    folder = study_dir / SUPERSEDED
+    folder.mkdir(exist_ok=True)
+    place = folder / f"{len(list(folder.iterdir())):03d}"
+    place.mkdir()
+    for path in paths:
+        path.rename(place / path.name)
+
+
+def times_grown(study_dir: Path) -> int:
+    """How often trials were added; see `search.growth`."""
+    path = study_dir / STUDY_FILE
+    return len(read_json(path).get("grown", [])) if path.exists() else 0
+
+
 def _header(value: Mapping[str, Any]) -> dict[str, Any]:
     command = value.get("command", "")
     return {
@@ -174,6 +209,7 @@ def _header(value: Mapping[str, Any]) -> dict[str, Any]:
         "learning_rates": tuple(value.get("learning_rates", [])),
         "timings_s": dict(value.get("timings_s", {})),
         "machine": dict(value.get("machine", {})),
+        "grown": tuple(value.get("grown", [])),
     }
 
 

@@ -14,6 +14,7 @@ from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.errors import RunError
 from search.config import SweepConfig
+from search.failures import ATTEMPTS, FailureLog
 from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler
 from search.space import (
     DIVERGED,
@@ -25,6 +26,7 @@ from search.space import (
     trial_path,
     trial_specs,
 )
+from search.study import STUDY_FILE, read_json, times_grown
 from trainers.checkpoint import latest_checkpoint, read_progress
 from trainers.config import ExperimentConfig
 from trainers.launch import evaluators_bundle, learner_bundle, run
@@ -43,10 +45,10 @@ def run_trials(config: SweepConfig, study_dir: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: If a trial failed, naming it and its error file.
     """
-    pending = [spec for spec in trial_specs(config) if read_result(study_dir, spec) is None]
+    pending = unsettled(config, study_dir)
     say(f"Search: {len(trial_specs(config))} trials, {len(pending)} to run, early stopping: {config.scheduler}")
     if pending:
-        _check_results(_tuner(config, study_dir).fit())
+        _check_results(_tuner(config, study_dir, pending).fit())
     return [_record(study_dir, spec) for spec in trial_specs(config)]
 
 
@@ -91,6 +93,19 @@ def _record_divergence(study_dir: Path, spec: TrialSpec, error: DivergedError) -
     atomic_write_json(path, {"trial_id": spec.trial_id, "error": str(error)})
 
 
+def unsettled(config: SweepConfig, study_dir: Path) -> list[TrialSpec]:
+    """Trials that have neither finished nor diverged, and were not stopped early in a search that has ended."""
+    path = study_dir / STUDY_FILE
+    ended = {trial["trial_id"] for trial in read_json(path).get("trials", [])} if path.exists() else set()
+    return [
+        spec
+        for spec in trial_specs(config)
+        if read_result(study_dir, spec) is None
+        and not has_diverged(study_dir, spec)
+        and not (spec.trial_id in ended and latest_checkpoint(trial_path(study_dir, spec.trial_id)))
+    ]
+
+
 def read_result(study_dir: Path, spec: TrialSpec) -> dict[str, Any] | None:
     """What a finished trial recorded, or None."""
     path = trial_path(study_dir, spec.trial_id) / RESULT
@@ -100,16 +115,19 @@ def read_result(study_dir: Path, spec: TrialSpec) -> dict[str, Any] | None:
     return result
 
 
-def _tuner(config: SweepConfig, study_dir: Path) -> tune.Tuner:
+def _tuner(config: SweepConfig, study_dir: Path, pending: list[TrialSpec]) -> tune.Tuner:
     trainable = _trainable(config, study_dir)
-    experiment = study_dir.resolve() / TUNE_FOLDER  # Ray takes a relative path for a URI without a scheme
+    # What Tune keeps of a search holds that search's trials; those that were added later have a folder of their own.
+    folder = f"{TUNE_FOLDER}-{times}" if (times := times_grown(study_dir)) else TUNE_FOLDER
+    experiment = study_dir.resolve() / folder  # Ray takes a relative path for a URI without a scheme
+    groups = [group for group in trial_groups(config) if set(group) & set(pending)]
     if tune.Tuner.can_restore(str(experiment)):
         say("Search: resuming the trials of an interrupted run")
         # A trial that ended by an error is tried again from its last checkpoint.
         return tune.Tuner.restore(str(experiment), trainable, resume_unfinished=True, restart_errored=True)
     return tune.Tuner(
         trainable,
-        param_space=param_space(config),
+        param_space=param_space(groups),
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="max",
@@ -119,11 +137,11 @@ def _tuner(config: SweepConfig, study_dir: Path) -> tune.Tuner:
             trial_name_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
-            name=TUNE_FOLDER,
+            name=folder,
             storage_path=str(study_dir.resolve()),
             verbose=0,
-            callbacks=[TrialProgress(len(trial_groups(config)), trial_resources(config, read_cluster(ray)))],
-            failure_config=tune.FailureConfig(max_failures=2),
+            callbacks=[TrialProgress(len(groups), trial_resources(config, read_cluster(ray))), FailureLog()],
+            failure_config=tune.FailureConfig(max_failures=ATTEMPTS),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
         ),
     )

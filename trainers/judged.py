@@ -22,7 +22,7 @@ from trainers.config import EvaluationConfig, ExperimentConfig
 from trainers.evaluation import NUM_TRAIN_LEVELS
 from trainers.online_config import OnlineConfig
 from trainers.policy_files import network_id
-from trainers.run_files import CONFIG, read_json
+from trainers.run_files import CONFIG, found_datasets, read_json
 from trainers.training_data import open_training_data
 
 
@@ -118,6 +118,8 @@ def _open_run(path: Path, train_levels: str | None) -> Judged:
     given = None if train_levels is None else parse_levels(config["env"], train_levels)
     if "data" in config:
         experiment = config_from_json(ExperimentConfig, config)
+        datasets = found_datasets(experiment.data.datasets, directory)
+        experiment = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, datasets=datasets))
         levels, fingerprint = (given, _recorded_fingerprint(directory)) if given else _learned_from(experiment)
         evaluation, algorithm = experiment.evaluation, experiment.algorithm.name
     else:

@@ -91,6 +91,9 @@ def test_a_recipe_is_complete_and_survives_json(name: str, tmp_path: Path) -> No
         (["arms.search=regression model"], "has no value"),
         (["arms.search=regression mixing.controler=linear-law"], "Did you mean 'mixing.controller'"),
         (["baseline=equal"], "it must be one of the arms"),
+        (["experiment.data.other_envs=grid/distractors"], "could leave out 'grid/default'"),
+        (["objectives=eval/validation/normalized_return/mean_over_envs"], "judged and tested in one: 'grid/default'"),
+        (["sources.aimless=random levels=0:9 transitions=9 env=grid/chain-3"], "plays 'grid/chain-3'; allowed"),
         (["dimensions.train.learning_rat=log 1e-4 1e-2"], r"Did you mean 'train\.learning_rate'"),
         (["dimensions.train.learner_steps=int 100 200"], "equal compute"),
         (["confirm_seeds=1,2"], "confirm with fresh ones"),
@@ -257,3 +260,29 @@ def test_a_killed_study_resumes_to_a_sealed_report(tmp_path: Path) -> None:
     assert (out / "report" / "index.html").stat().st_size > 10_000
     config = json.loads((out / "config.json").read_text())
     assert config_from_json(MixtureSearchConfig, config).arms["search"] == "random"
+    _add_trials(out)
+
+
+def _add_trials(out: Path) -> None:
+    """A proposal for each arm, and a seed for each answer: nothing else is run, and new answers have new names."""
+    finished = {path: path.read_text() for path in out.glob("trials/*/result.json")}
+    command = [sys.executable, "-c", "from gengap import main; main()", "sweep", "--resume", str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"}
+    added = [*command, "num_proposals=3", "confirm_seeds=100,101,102"]
+    done = subprocess.run(added, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {path: path.read_text() for path in finished} == finished, "nothing finished was run again"
+    new = {path.parent.name for path in out.glob("trials/*") if path / "result.json" not in finished}
+    searched = {f"{arm}-002-seed-{seed}" for arm in ("search", "stratified") for seed in (0, 1)}
+    assert searched <= {path.name for path in out.glob("trials/*")}
+    assert new
+    events = [json.loads(line) for line in (out / LOG_FILE).read_text().splitlines()]
+    report = json.loads((out / "report" / "report.json").read_text())
+    for arm in report["arms"]:
+        answers = sum(event["event"] == "answered" and event["arm"] == arm["arm"] for event in events)
+        suffix = f"-{answers}" if answers > 1 else ""
+        assert arm["policies"] == [f"{arm['arm']}-confirmed{suffix}-seed-{seed}" for seed in (100, 101, 102)]
+        full = 2 * 3 + 3 * answers if answers > 1 else 2 * 3 + 3
+        assert report["compute"][arm["arm"]]["trials"] <= full
+    assert [entry["changes"]["num_proposals"] for entry in report["grown"]] == [[2, 3]]
+    assert "when the test had been read 4 times" in (out / "report" / "report.md").read_text()
