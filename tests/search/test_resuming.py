@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from search.recipes import build_sweep
 from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler, earlier_reports
 from search.space import DIVERGED, STOPPED, TrialSpec, trial_path, trial_specs
 from search.status import run_status
@@ -111,38 +110,49 @@ def test_seeds_that_train_together_are_judged_by_their_one_report(tmp_path: Path
 
 
 STARTS = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 from unittest import mock
 import ray
+from ray import tune
 from search.recipes import build_sweep
+from search.space import group_of, trial_path
 from search.tuning import TrialProgress, run_trials
 study, cpus, slots, interrupted = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "interrupted"
-words = json.loads(sys.argv[5])
 seen = set()
 def on_step_end(self, iteration, trials, **_):
     seen.add(sum(trial.status == "RUNNING" for trial in trials))
-def on_trial_result(self, *_, **__):
+def on_trial_complete(self, *_, **__):
     if interrupted:
         raise KeyboardInterrupt
-resources = {"env_actor": slots} if slots else None
-ray.init(num_cpus=cpus, resources=resources, include_dashboard=True, log_to_driver=False)
-with mock.patch.multiple(TrialProgress, on_step_end=on_step_end, on_trial_result=on_trial_result):
+def pretended(params, config, study_dir):
+    (spec,) = group_of(config, params)
+    folder = trial_path(study_dir, spec.trial_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    for step in (20, 40):
+        time.sleep(1 + 2 * spec.seed)
+        tune.report({"eval/validation/normalized_return": 0.5, "learner_step": step})
+    (folder / "result.json").write_text("{}")
+ray.init(num_cpus=cpus, resources={"train_driver": slots}, include_dashboard=True, log_to_driver=False)
+words = ["scheduler=none", "experiment.train.num_workers=2", "level_counts=2,6", "learning_rates=1e-3"]
+with (
+    mock.patch.multiple(TrialProgress, on_step_end=on_step_end, on_trial_complete=on_trial_complete),
+    mock.patch("search.tuning.run_trial", pretended),
+):
     try:
         records = run_trials(build_sweep("grid-diversity", words), study)
     except KeyboardInterrupt:
         records = []
 ray.shutdown()
-print(json.dumps({"records": records, "most": max(seen, default=0)}))
+print(json.dumps({"statuses": [record["status"] for record in records], "most": max(seen, default=0)}))
 """
 
 
-def searched(study: Path, cpus: int, slots: int, mode: str, words: list[str]) -> dict[str, Any]:
-    """One start of a search on a cluster of its own."""
-    command = [sys.executable, "-c", STARTS, str(study), str(cpus), str(slots), mode, json.dumps(words)]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=250
-    )
+def searched(study: Path, cpus: int, slots: int, mode: str) -> dict[str, Any]:
+    """One start, on a cluster of its own, of a search whose trials only wait for worker groups, as Tune sees them."""
+    command = [sys.executable, "-c", STARTS, str(study), str(cpus), str(slots), mode]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "0"}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr[-3000:]
     value: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return value
@@ -152,15 +162,7 @@ def searched(study: Path, cpus: int, slots: int, mode: str, words: list[str]) ->
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_study_goes_on_with_as_many_trials_as_the_new_cluster_takes(tmp_path: Path) -> None:
-    from search.phases import collect_datasets
-    from tests.search.test_sweep import SMALL
-
-    words = [*SMALL, "scheduler=none", "experiment.tracking.wandb=disabled", "experiment.evaluation.num_evaluators=1"]
-    config = build_sweep("grid-diversity", [*words, "num_actors=0"])
-    collect_datasets(config, tmp_path)
-    # With slots for environments, as the machines of a cluster file declare them; then on one that has none.
-    before = searched(tmp_path, 5, 5, "interrupted", words)
-    assert before == {"records": [], "most": 3}
-    after = searched(tmp_path, 2, 0, "to the end", words)
-    assert after["most"] == 1, "1.5 CPUs each"
-    assert [record["status"] for record in after["records"]] == ["finished"] * 4
+    before = searched(tmp_path, 6, 8, "interrupted")
+    assert before == {"statuses": [], "most": 3}, "groups of two, and Tune sees none of their CPUs"
+    after = searched(tmp_path, 2, 8, "to the end")
+    assert after == {"statuses": ["finished"] * 4, "most": 1}
