@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data.episode import Episode, Ragged
+from data.episode import Episode, FramelessEpisode, Ragged
 from envs.errors import UsageError
 from envs.spec import ColumnSpec, EnvSpec
 
@@ -144,6 +144,8 @@ def observation_files(name: str, column: ColumnSpec) -> dict[str, FileSpec]:
 
 def episode_checksum(episode: Episode) -> bytes:
     """Sixteen bytes that depend on everything in an episode and on nothing else."""
+    if isinstance(episode, FramelessEpisode):
+        return episode.checksum
     header: dict[str, Any] = {
         "env": episode.env,
         "level": int(episode.level),

@@ -20,15 +20,14 @@ from search.failures import ATTEMPTS, FailureLog
 from search.mixture_arms import Arms
 from search.mixture_config import RETURN, MixtureSearchConfig
 from search.mixture_trials import MixtureTrial, experiment_of
+from search.placing import concurrent_trials, trial_bundles
 from search.scheduler import TIME_ATTRIBUTE, halving
 from search.space import DIVERGED, trial_path
 from search.study import RESULT_FILE
-from search.tuning import concurrent_trials, trial_bundles
+from search.tuning import start_folder
 from trainers.launch import run
 from trainers.loop import DivergedError
 from trainers.reporter import TuneReporter
-
-TUNE_FOLDER = "tune"
 
 
 def search_mixtures(config: MixtureSearchConfig, arms: Arms, study_dir: Path) -> None:
@@ -121,9 +120,7 @@ def _fit(
     searcher: ArmSearcher | None = None,
     trials: Sequence[MixtureTrial] = (),
 ) -> None:
-    tuning = study_dir.resolve() / TUNE_FOLDER
-    tuning.mkdir(exist_ok=True)
-    cluster = read_cluster(ray)
+    cluster, folder = read_cluster(ray), start_folder(study_dir)
     trainable = tune.with_resources(
         tune.with_parameters(run_mixture_trial, config=config, study_dir=study_dir.resolve()),
         tune.PlacementGroupFactory(trial_bundles(config, cluster)),
@@ -144,9 +141,8 @@ def _fit(
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            # Each start has a folder of its own: what counts is in the study's log and in the trials' folders.
-            name=f"{len(list(tuning.iterdir())):03d}",
-            storage_path=str(tuning),
+            name=folder.name,  # what counts is in the study's log and in the trials' folders
+            storage_path=str(folder.parent),
             verbose=0,
             callbacks=[MixtureProgress("search" if searcher is not None else "confirm", count), FailureLog()],
             failure_config=tune.FailureConfig(max_failures=ATTEMPTS),

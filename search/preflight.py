@@ -19,9 +19,9 @@ from envs.errors import UsageError
 from envs.registry import make_spec
 from metrics.protocols import is_shift
 from search.config import SweepConfig
+from search.placing import concurrent_trials
 from search.selection import find_rule
 from search.space import collected_levels, data_specs, trial_groups, trial_specs
-from search.tuning import concurrent_trials
 from trainers.algorithms import build_algorithm
 from trainers.batches import made_up_batch
 from trainers.distributed import WorkerContext

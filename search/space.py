@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from trainers.config import ExperimentConfig
 
 DIVERGED = "diverged.json"
 """In the folder of a trial that diverged: why."""
+STOPPED = "stopped.json"
+"""In the folder of a trial that was stopped early: at which learner step."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def trial_specs(config: SweepConfig) -> list[TrialSpec]:
 
 
 def param_space(groups: Sequence[Sequence[TrialSpec]]) -> dict[str, Any]:
-    """Some of `trial_groups` as Tune's search space: a trial per group, named by its first point."""
+    """Groups of points as Tune's search space: one trial for each, named by its first point."""
     from ray import tune
 
     return {"trial": tune.grid_search([dataclasses.asdict(group[0]) for group in groups])}
@@ -68,6 +70,13 @@ def trial_groups(config: SweepConfig) -> list[list[TrialSpec]]:
     for spec in trial_specs(config):
         groups.setdefault(spec.config_id if config.seeds_together else spec.trial_id, []).append(spec)
     return list(groups.values())
+
+
+def group_of(config: SweepConfig, params: Mapping[str, Any]) -> list[TrialSpec]:
+    """The points that the trial with a point of `param_space` trains."""
+    first = TrialSpec(**params["trial"])
+    (specs,) = (group for group in trial_groups(config) if group[0] == first)
+    return specs
 
 
 def data_specs(config: SweepConfig) -> list[TrialSpec]:
@@ -94,6 +103,11 @@ def trial_path(study_dir: Path, trial_id: str) -> Path:
 def has_diverged(study_dir: Path, spec: TrialSpec) -> bool:
     """Whether a trial ended because its loss was no longer a finite number."""
     return (trial_path(study_dir, spec.trial_id) / DIVERGED).exists()
+
+
+def has_stopped(study_dir: Path, spec: TrialSpec) -> bool:
+    """Whether a trial was stopped early."""
+    return (trial_path(study_dir, spec.trial_id) / STOPPED).exists()
 
 
 def experiment_of(config: SweepConfig, spec: TrialSpec, study_dir: Path) -> ExperimentConfig:

@@ -188,12 +188,6 @@ def set_aside(study_dir: Path, paths: Iterable[Path]) -> None:
         path.rename(place / path.name)
 
 
-def times_grown(study_dir: Path) -> int:
-    """How often trials were added; see `search.growth`."""
-    path = study_dir / STUDY_FILE
-    return len(read_json(path).get("grown", [])) if path.exists() else 0
-
-
 def _header(value: Mapping[str, Any]) -> dict[str, Any]:
     command = value.get("command", "")
     return {
