@@ -49,6 +49,9 @@ class SweepConfig:
     scheduler: Literal["none", "asha"] = "asha"
     selection_rule: str = "validation"
     """Name in `search.selection.RULES`."""
+    robustness: bool = False
+    """Also play the selected configuration on validation levels under visual changes, and on the shifts that begin in
+    its environment; the report then shows its robustness curve."""
     retrain_workers: int = 2
     max_concurrent_trials: int = 0
     """0: as many as the cluster has CPUs for."""

@@ -15,8 +15,9 @@ from envs.errors import RunError
 from metrics import plots, statistics
 from metrics.protocol import ActionMode, Role
 from metrics.wandb_logger import Mode
-from search.findings import RAW, Bootstrap, commands, level_scores, policy_returns
+from search.findings import commands
 from search.headline import NO_EFFECT, interval_text
+from search.level_scores import RAW, Bootstrap, level_scores, policy_returns
 from search.mixture_sections import build_mixture_sections, weights_text
 from search.mixture_tracking import STEP_NAME, mixture_rows
 from search.report import MARKDOWN_FILE, NUMBERS_FILE, PAGE_FILE, REPORT_FOLDER, render_markdown

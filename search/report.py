@@ -8,8 +8,9 @@ from typing import Any
 
 from data.files import atomic_write_bytes, atomic_write_json, atomic_write_text
 from metrics.wandb_logger import Mode
-from search.findings import Bootstrap, build_findings
+from search.findings import build_findings
 from search.headline import add_headline
+from search.level_scores import Bootstrap
 from search.report_html import render_html
 from search.report_media import Animation, Picture
 from search.report_parts import SPLITS, Scene, Section, Table, time_text

@@ -14,8 +14,18 @@ from matplotlib.figure import Figure
 from metrics import panels, plots
 from metrics.figure import PHONE, WIDE, Shape
 from metrics.protocol import Role
+from metrics.robustness_plot import robustness_figure
 from search.headline import interval_text, random_band
-from search.report_alt import gap_alt, heatmap_alt, lines_alt, mixtures_alt, profiles_alt, returns_alt, sheet_alt
+from search.report_alt import (
+    gap_alt,
+    heatmap_alt,
+    lines_alt,
+    mixtures_alt,
+    profiles_alt,
+    returns_alt,
+    robustness_alt,
+    sheet_alt,
+)
 from search.report_media import THIRD, Animation, Picture
 from search.report_parts import SPLITS, percent_text
 from search.report_shown import animations, shown_file
@@ -31,6 +41,7 @@ def draw_pictures(findings: Findings, study_dir: Path) -> list[Picture | Animati
         *_heatmaps(findings),
         *_profiles(findings),
         *_mixtures(findings),
+        *_robustness(findings),
         *_curves(findings),
         *shown_pictures(findings, study_dir),
     ]
@@ -116,6 +127,16 @@ def _profiles(findings: Findings) -> Iterator[Picture]:
         "at each t, over levels and train seeds."
     )
     yield Picture(name="profiles", caption=caption, alt=profiles_alt(lines, split), draw=_shaped(draw))
+
+
+def _robustness(findings: Findings) -> Iterator[Picture]:
+    for number, entry in enumerate(findings["robustness"]):
+        seeds = f", mean over {len(entry['policies'])} train seeds" if len(entry["policies"]) > 1 else ""
+        draw = partial(robustness_figure, entry["curve"], title=f"Robustness of {entry['policy']}")
+        caption = f"{entry['policy']}{seeds}: normalized return against the strength of each change, and under shifts."
+        yield Picture(
+            name=f"robustness_{number}", caption=caption, alt=robustness_alt(entry), draw=_shaped(draw), shape=WIDE
+        )
 
 
 def _mixtures(findings: Findings) -> Iterator[Picture]:

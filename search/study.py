@@ -24,6 +24,7 @@ RESULT_FILE = "result.json"
 SUPERSEDED = "superseded"
 FAILURES_FILE = "failures.jsonl"
 """A line for every attempt of a trial that failed; see `search.failures`."""
+REGRETS_FILE = "rules.json"
 RANDOM_POLICY = "random"
 EXPERT_POLICY = "expert"
 
@@ -96,6 +97,9 @@ class Study:
         """Whether it is a mixture search: it then has arms, and one choice for each of them."""
         return "arms" in self.config
 
+    regrets: Mapping[str, Any] | None = None
+    """What `gengap rules` found, if it was asked."""
+
     def dataset(self, num_levels: int, mixture: str = "") -> DatasetRecord | None:
         """The dataset of a level count and mixture, if it was recorded."""
         wanted = (num_levels, mixture)
@@ -127,7 +131,7 @@ def read_study(directory: Path) -> Study:
     """
     value = read_json(study_file(directory))
     evaluations, selection = directory / EVALUATIONS_FILE, directory / SELECTION_FILE
-    config = directory / CONFIG_FILE
+    config, regrets = directory / CONFIG_FILE, directory / REGRETS_FILE
     try:
         return Study(
             directory=directory,
@@ -139,6 +143,7 @@ def read_study(directory: Path) -> Study:
             selection=Selection.from_json(read_json(selection)) if selection.exists() else None,
             ledger=tuple(Ledger(directory / LEDGER_FILE).records()),
             failures=tuple(_lines(directory / FAILURES_FILE)),
+            regrets=read_json(regrets) if regrets.exists() else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(

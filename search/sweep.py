@@ -27,7 +27,7 @@ from search.preflight import check_study, machine
 from search.report import write_report
 from search.selection import Selection, find_rule
 from search.showing import show_if_possible
-from search.space import data_specs, trial_specs
+from search.space import data_specs, has_diverged, trial_specs
 from search.study import read_study, set_aside
 from search.study_log import StudyLog, begin_study, locked, read_study_config
 from search.tuning import run_trials
@@ -39,7 +39,7 @@ def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command
     Collect one dataset per level count and mixture with the same number of transitions; search level count x mixture x
     learning rate x seed; judge every policy on all levels but the test's; select per level count, and per mixture;
     train the selected configuration again on several workers; read the sealed test once with the selected policies;
-    report.
+    play the robustness curve if it is asked for; report.
 
     Args:
         config: The study.
@@ -89,6 +89,9 @@ def _run_phases(config: SweepConfig, out: Path, log: StudyLog) -> None:
             spec.data_id: data["fingerprint"] for spec, data in zip(data_specs(config), datasets, strict=True)
         }
         _test(config, out, selection, fingerprints)
+    if config.robustness:
+        with log.timed("robustness"):
+            play_robustness(config, out, selection)
 
 
 def _judge(config: SweepConfig, out: Path, policies: list[StudyPolicy]) -> EvaluationTable:
@@ -118,6 +121,16 @@ def _test(config: SweepConfig, out: Path, selection: Selection, fingerprints: di
                 fingerprint = fingerprints[specs[name].data_id]
                 judge.test(trial_policy(config, out, specs[name]), selection, fingerprint, reason)
         judge.table()
+
+
+def play_robustness(config: SweepConfig, out: Path, selection: Selection) -> None:
+    """Play the configuration selected among all, every train seed of it, under visual changes and shifts."""
+    specs = [spec for spec in trial_specs(config) if spec.config_id == selection.overall]
+    with ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
+        judge = Judge(config, out, pool, study_levels(config))
+        for spec in specs:
+            if not has_diverged(out, spec):
+                judge.robustness(trial_policy(config, out, spec))
 
 
 def test_everything(config: SweepConfig, out: Path, reason: str) -> EvaluationTable:
