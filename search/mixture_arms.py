@@ -81,7 +81,7 @@ class Arms:
             UsageError: If no trial of an arm succeeded.
         """
         return [
-            MixtureTrial.of(name, proposer.recommend(), seed, confirming=True)
+            MixtureTrial.of(name, proposer.recommend(), seed, kind="confirmed")
             for name, proposer in self.proposers.items()
             for seed in self._config.confirm_seeds
         ]

@@ -27,9 +27,10 @@ from search.space import (
     trial_specs,
 )
 from search.study import RANDOM_POLICY
+from trainers.config import EvaluationConfig
 from trainers.evaluation import protocol_of
 from trainers.launch import run
-from trainers.training_data import open_training_data
+from trainers.training_data import TrainingData, open_training_data
 
 EXTRA_DATA = 1.1
 """So many times the trained transitions are recorded in a study that selects by crafted shifts."""
@@ -71,7 +72,6 @@ def _realised(config: SweepConfig, study_dir: Path, spec: TrialSpec) -> dict[str
     """What a trial really learns from."""
     data = open_training_data(experiment_of(config, spec, study_dir))
     view = data.view
-    wanted = protocol_of(config.judge, data.spec, data.levels).split(Role.VALIDATION).levels
     strata = {"mixture": spec.mixture, "strata": data.report["sources"]} if config.strata else {}
     return {
         "num_levels": spec.num_levels,
@@ -80,11 +80,17 @@ def _realised(config: SweepConfig, study_dir: Path, spec: TrialSpec) -> dict[str
         "num_episodes": view.num_episodes,
         "fingerprint": view.fingerprint,
         "mean_return": float(view.episodes["return"].mean()),
-        "measures": {
-            **{name.removeprefix("data/diversity/"): value for name, value in data.diversity.items()},
-            **coverage_of(config.experiment.env, data.levels.levels, wanted.env, wanted.levels),
-        },
+        "measures": measures_of(config.judge, data),
         **strata,
+    }
+
+
+def measures_of(judge: EvaluationConfig, data: TrainingData) -> dict[str, float]:
+    """Counts and measures of what is learned from, by name; goals are those of the validation levels."""
+    wanted = protocol_of(judge, data.spec, data.levels).split(Role.VALIDATION).levels
+    return {
+        **{name.removeprefix("data/diversity/"): value for name, value in data.diversity.items()},
+        **coverage_of(data.spec.name, data.levels.levels, wanted.env, wanted.levels),
     }
 
 

@@ -104,10 +104,11 @@ def maze_diversity_impala() -> SweepConfig:
 
 
 def grid_mixtures() -> MixtureSearchConfig:
-    """Mixtures of few clean, many disturbed and many aimless episodes on the toy grid: a few minutes.
+    """Mixtures of few clean, many disturbed and many aimless episodes on the toy grid: some minutes on 2 cores.
 
     A regression searches the weights beside equal ones with the same number of trials; both also search the learning
-    rate. Trials are a third as long as full runs, on a third of the data.
+    rate. Trials are a third as long as full runs, on a third of the data. Eight fresh seeds an arm, and a pilot that
+    says beforehand which difference they can show.
     """
     base = grid_bc()
     return MixtureSearchConfig(
@@ -124,12 +125,44 @@ def grid_mixtures() -> MixtureSearchConfig:
         },
         num_transitions=2_000,
         dimensions={"train.learning_rate": "log 5e-4 3e-3"},
-        num_proposals=8,
+        num_proposals=16,
         seeds=(0, 1),
         proxy_steps=150,
-        confirm_seeds=(100, 101, 102, 103),
+        confirm_seeds=tuple(range(100, 108)),
+        pilot_seeds=tuple(range(200, 206)),
         judge=EvaluationConfig(num_train_levels=100, num_validation_levels=100, num_test_levels=200, num_envs=100),
         num_collectors=0,
+    )
+
+
+def grid_predictors() -> MixtureSearchConfig:
+    """Which measure of the data predicts the gap, over 64 mixtures of six sources on the toy grid.
+
+    Sources differ in levels (few, some, many) and in quality (clean, disturbed, aimless); every mixture has the same
+    number of transitions and every policy the same length and learning rate, so that only the data differ.
+    """
+    base = grid_mixtures()
+    steps = dataclasses.replace(base.experiment.train, learner_steps=300)
+    return dataclasses.replace(
+        base,
+        name="grid-predictors",
+        experiment=dataclasses.replace(base.experiment, train=steps),
+        sources={
+            "clean-few": "grid-expert levels=0:10 transitions=1500",
+            "clean-some": "grid-expert levels=100:150 transitions=1500",
+            "clean-many": "grid-expert levels=1000:1400 transitions=1500",
+            "noisy-few": "grid-expert?noise=0.5 levels=2000:2010 transitions=1500",
+            "noisy-many": "grid-expert?noise=0.5 levels=3000:3400 transitions=1500",
+            "aimless-many": "random levels=4000:4400 transitions=1500",
+        },
+        num_transitions=1_500,
+        arms={"random": "random concentration=0.5"},
+        baseline="random",
+        dimensions={},
+        num_proposals=64,
+        proxy_steps=0,
+        confirm_seeds=(100, 101, 102),
+        pilot_seeds=(),
     )
 
 
@@ -142,7 +175,10 @@ RECIPES: dict[str, Callable[[], SweepConfig]] = {
 }
 
 
-MIXTURE_RECIPES: dict[str, Callable[[], MixtureSearchConfig]] = {"grid-mixtures": grid_mixtures}
+MIXTURE_RECIPES: dict[str, Callable[[], MixtureSearchConfig]] = {
+    "grid-mixtures": grid_mixtures,
+    "grid-predictors": grid_predictors,
+}
 
 
 def build_study(recipe: str, overrides: Sequence[str] = ()) -> SweepConfig | MixtureSearchConfig:

@@ -15,6 +15,7 @@ from metrics import panels, plots
 from metrics.figure import PHONE, WIDE, Shape
 from metrics.protocol import Role
 from search.headline import interval_text, random_band
+from search.predictors_section import predictor_pictures
 from search.report_alt import gap_alt, heatmap_alt, lines_alt, mixtures_alt, profiles_alt, returns_alt, sheet_alt
 from search.report_media import THIRD, Animation, Picture
 from search.report_parts import SPLITS, percent_text
@@ -31,6 +32,7 @@ def draw_pictures(findings: Findings, study_dir: Path) -> list[Picture | Animati
         *_heatmaps(findings),
         *_profiles(findings),
         *_mixtures(findings),
+        *predictor_pictures(findings),
         *_curves(findings),
         *_sheets(findings, study_dir),
         *(

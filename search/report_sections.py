@@ -42,7 +42,7 @@ def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]
         levels_section(pictures),
         profiles_section(findings, pictures),
         mixtures_section(findings, pictures),
-        predictors_section(findings),
+        predictors_section(findings, pictures),
         curves_section(findings, pictures),
         modes_section(findings),
         aggregates_section(findings),
