@@ -27,6 +27,7 @@ from search.space import (
     trial_specs,
 )
 from search.study import RANDOM_POLICY
+from search.variants import options_of, recorded_transitions_of
 from trainers.config import EvaluationConfig
 from trainers.evaluation import protocol_of
 from trainers.launch import run
@@ -72,7 +73,7 @@ def _realised(config: SweepConfig, study_dir: Path, spec: TrialSpec) -> dict[str
     """What a trial really learns from."""
     data = open_training_data(experiment_of(config, spec, study_dir))
     view = data.view
-    strata = {"mixture": spec.mixture, "strata": data.report["sources"]} if config.strata else {}
+    strata = {"mixture": spec.mixture, **({"strata": data.report["sources"]} if config.strata else {})}
     return {
         "num_levels": spec.num_levels,
         "realised_levels": len(view.levels),
@@ -97,7 +98,7 @@ def measures_of(judge: EvaluationConfig, data: TrainingData) -> dict[str, float]
 def recorded_transitions(config: SweepConfig) -> int:
     """What is recorded of every level count: more than is trained on, where the rule needs episodes that are not."""
     extra = EXTRA_DATA if needs_crafted(find_rule(config.selection_rule)) else 1.0
-    return math.ceil(extra * config.num_transitions)
+    return math.ceil(extra * recorded_transitions_of(config.variants, config.num_transitions))
 
 
 def _collect(config: SweepConfig, spec: TrialSpec, path: Path) -> None:
@@ -106,7 +107,7 @@ def _collect(config: SweepConfig, spec: TrialSpec, path: Path) -> None:
         source=config.collect_source,
         levels=collected_levels(config, spec),
         min_transitions=recorded_transitions(config),
-        options=config.collect_options,
+        options=options_of(spec.mixture if config.variants else "", config.collect_options),
         num_actors=config.num_actors,
     )
     label = f"collect {spec.num_levels} levels" + (f" ({spec.mixture})" if spec.mixture else "")
@@ -144,7 +145,7 @@ def trial_policy(config: SweepConfig, study_dir: Path, spec: TrialSpec, run_dir:
     if not checkpoint.exists():
         raise RunError(f"The trial {spec.trial_id} left no checkpoint {checkpoint}; run the same command again.")
     columns: dict[str, float | int | str] = {"num_levels": spec.num_levels, "learning_rate": spec.learning_rate}
-    if config.strata:
+    if spec.mixture:
         columns["mixture"] = spec.mixture
     return StudyPolicy(
         name=folder.name,

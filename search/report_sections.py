@@ -25,6 +25,7 @@ from search.report_results import (
     returns_section,
 )
 from search.report_shown import episodes_section, sheets_section
+from search.surface_section import surface_section
 
 
 def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]:
@@ -35,6 +36,7 @@ def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]
         pictures: Names of the pictures that were drawn.
     """
     sections = [
+        surface_section(findings, pictures),
         returns_section(findings, pictures),
         gap_section(findings, pictures),
         episodes_section(findings, pictures),
