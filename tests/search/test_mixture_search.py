@@ -20,9 +20,10 @@ from envs.overrides import config_from_json
 from metrics.table import EvaluationTable
 from search.mixture_arms import LOG_FILE, Arms
 from search.mixture_config import MixtureSearchConfig, losses_of
+from search.mixture_recipes import MIXTURE_RECIPES
 from search.mixture_sweep import open_mixture_study, read_mixture_config, record_sources
 from search.mixture_trials import MixtureTrial, check_mixture_study, experiment_of, trial_losses
-from search.recipes import MIXTURE_RECIPES, build_study
+from search.recipes import build_study
 from search.space import trial_path
 from search.studies import read_any_config
 from trainers.training_data import open_training_data
