@@ -84,7 +84,7 @@ def shop_predictors() -> MixtureSearchConfig:
     """Which measure of the data predicts the gap, over 64 mixtures of six sources in the shop, with a narrow network.
 
     Sources differ in instructions (few, some, many) and in who shops: the expert that knows the goal, the same with
-    every second action at random, and a reader of pages. Half the width and a fifth of the steps of `shop-bc`.
+    every second action at random, and a reader of pages. Half the width and two fifteenths of the steps of `shop-bc`: 8 s of a core each.
     """
     base, grid = shop_bc(), grid_predictors()
     return dataclasses.replace(
@@ -93,7 +93,7 @@ def shop_predictors() -> MixtureSearchConfig:
         experiment=dataclasses.replace(
             base,
             network=NetworkConfig(encoder="cross", hidden_size=32),
-            train=dataclasses.replace(base.train, learner_steps=300, learning_rate=2e-3, evaluate_every=0),
+            train=dataclasses.replace(base.train, learner_steps=200, learning_rate=2e-3, evaluate_every=0),
             evaluation=EvaluationConfig(num_train_levels=100, num_validation_levels=200, num_envs=100),
         ),
         sources={

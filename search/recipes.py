@@ -111,7 +111,7 @@ def maze_size() -> SweepConfig:
     number of levels, with the same network, batches and number of learner steps for every size.
     """
     base = maze_diversity()
-    train = dataclasses.replace(base.experiment.train, learner_steps=1500, evaluate_every=0)
+    train = dataclasses.replace(base.experiment.train, learner_steps=1000, evaluate_every=0)
     return dataclasses.replace(
         base,
         name="maze-size",
@@ -131,7 +131,7 @@ def shop_size() -> SweepConfig:
     The counterpart of shop-diversity, with the narrow network of shop-predictors.
     """
     base = shop_diversity()
-    train = dataclasses.replace(base.experiment.train, learner_steps=400, learning_rate=2e-3, evaluate_every=0)
+    train = dataclasses.replace(base.experiment.train, learner_steps=300, learning_rate=2e-3, evaluate_every=0)
     return dataclasses.replace(
         base,
         name="shop-size",
