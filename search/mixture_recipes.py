@@ -84,7 +84,7 @@ def shop_predictors() -> MixtureSearchConfig:
     """Which measure of the data predicts the gap, over 64 mixtures of six sources in the shop, with a narrow network.
 
     Sources differ in instructions (few, some, many) and in who shops: the expert that knows the goal, the same with
-    every second action at random, and a reader of pages. Half the width and two fifteenths of the steps of `shop-bc`: 8 s of a core each.
+    every second action at random, and a reader of pages. Half the width of `shop-bc` and 200 steps: 8 s of a core each.
     """
     base, grid = shop_bc(), grid_predictors()
     return dataclasses.replace(
