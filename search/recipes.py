@@ -159,7 +159,7 @@ def grid_quality_diversity() -> SweepConfig:
         name="grid-quality-diversity",
         experiment=dataclasses.replace(base.experiment, train=train),
         level_counts=(5, 20, 80, 320),
-        variants=("noise=0.0", "noise=0.2", "noise=0.4", "noise=0.8"),
+        variants=("noise=0.0", "noise=0.3", "noise=0.6", "noise=0.9"),
         learning_rates=(1e-3,),
         seeds=(0, 1, 2),
         scheduler="none",
