@@ -94,7 +94,7 @@ def shop_predictors() -> MixtureSearchConfig:
             base,
             network=NetworkConfig(encoder="cross", hidden_size=32),
             train=dataclasses.replace(base.train, learner_steps=200, learning_rate=2e-3, evaluate_every=0),
-            evaluation=EvaluationConfig(num_train_levels=100, num_validation_levels=200, num_envs=100),
+            evaluation=EvaluationConfig(num_train_levels=80, num_validation_levels=160, num_envs=100),
         ),
         sources={
             "clean-few": "shop-expert levels=0:20 transitions=2000",
