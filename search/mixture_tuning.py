@@ -45,16 +45,18 @@ def search_mixtures(config: MixtureSearchConfig, arms: Arms, study_dir: Path) ->
         _fit(config, study_dir, count, searcher=searcher)
 
 
-def confirm_mixtures(config: MixtureSearchConfig, trials: Sequence[MixtureTrial], study_dir: Path) -> None:
+def confirm_mixtures(
+    config: MixtureSearchConfig, trials: Sequence[MixtureTrial], study_dir: Path, *, label: str = "confirm"
+) -> None:
     """Run full trainings that have no result yet.
 
     Raises:
         RunError: If one failed.
     """
     pending = [t for t in trials if not (trial_path(study_dir, t.trial_id) / RESULT_FILE).exists()]
-    say(f"Confirm: {len(trials)} full runs on fresh seeds, {len(pending)} to run")
+    say(f"{label.capitalize()}: {len(trials)} full runs on fresh seeds, {len(pending)} to run")
     if pending:
-        _fit(config, study_dir, len(pending), trials=pending)
+        _fit(config, study_dir, len(pending), trials=pending, label=label)
 
 
 def run_mixture_trial(params: dict[str, Any], config: MixtureSearchConfig, study_dir: Path) -> None:
@@ -119,6 +121,7 @@ def _fit(
     *,
     searcher: ArmSearcher | None = None,
     trials: Sequence[MixtureTrial] = (),
+    label: str = "search",
 ) -> None:
     cluster, folder = read_cluster(ray), start_folder(study_dir)
     trainable = tune.with_resources(
@@ -144,7 +147,7 @@ def _fit(
             name=folder.name,  # what counts is in the study's log and in the trials' folders
             storage_path=str(folder.parent),
             verbose=0,
-            callbacks=[MixtureProgress("search" if searcher is not None else "confirm", count), FailureLog()],
+            callbacks=[MixtureProgress(label, count), FailureLog()],
             failure_config=tune.FailureConfig(max_failures=ATTEMPTS),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
         ),

@@ -12,6 +12,7 @@ from envs.spec import LevelSet
 from metrics.protocols import is_shift
 from search.config import SweepConfig, slug
 from search.strata import mixture_levels, mixture_weights, strata_of
+from search.variants import TRANSITIONS, axis_of, transitions_of
 from trainers.config import ExperimentConfig
 
 DIVERGED = "diverged.json"
@@ -28,7 +29,7 @@ class TrialSpec:
     learning_rate: float
     seed: int
     mixture: str = ""
-    """Name of the mixture over strata; empty in a study without strata."""
+    """Name of the mixture over strata, or of the variant; empty in a study without either."""
 
     @property
     def data_id(self) -> str:
@@ -51,7 +52,7 @@ def trial_specs(config: SweepConfig) -> list[TrialSpec]:
     return [
         TrialSpec(num_levels, learning_rate, seed, mixture)
         for num_levels in config.level_counts
-        for mixture in (config.mixtures if config.strata else ("",))
+        for mixture in config.arms
         for learning_rate in config.learning_rates
         for seed in config.seeds
     ]
@@ -87,12 +88,14 @@ def data_specs(config: SweepConfig) -> list[TrialSpec]:
 def collected_levels(config: SweepConfig, spec: TrialSpec) -> LevelSet:
     """The levels that are recorded for a trial: the first training levels of the study's protocol and its mixture."""
     env = config.experiment.env
-    return mixture_levels(config.judge.protocol, env, config.strata, spec.mixture, spec.num_levels)
+    mixture = spec.mixture if config.strata else ""
+    return mixture_levels(config.judge.protocol, env, config.strata, mixture, spec.num_levels)
 
 
 def dataset_path(study_dir: Path, spec: TrialSpec) -> Path:
-    """Where the dataset of a trial lies; trials that differ in learning rate and seed only share it."""
-    return study_dir / "data" / spec.data_id
+    """Where the dataset of a trial lies; trials that differ in learning rate, seed and size only share it."""
+    sized = axis_of([spec.mixture]) == TRANSITIONS
+    return study_dir / "data" / (dataclasses.replace(spec, mixture="") if sized else spec).data_id
 
 
 def trial_path(study_dir: Path, trial_id: str) -> Path:
@@ -117,7 +120,7 @@ def experiment_of(config: SweepConfig, spec: TrialSpec, study_dir: Path) -> Expe
         base.data,
         datasets=(str(dataset_path(study_dir, spec)),),
         num_levels=spec.num_levels,
-        max_transitions=config.num_transitions,
+        max_transitions=transitions_of(spec.mixture, config.num_transitions),
         strata=config.strata,
         strata_weights=_weights(config, spec),
     )

@@ -73,7 +73,10 @@ class Study:
     level_counts: tuple[int, ...] = ()
     strata: str = ""
     """Tag that the mixtures are over; empty for none."""
+    axis: str = ""
+    """What the values of a second axis are of, "transitions" or "noise", say; empty for none."""
     mixtures: tuple[str, ...] = ("",)
+    """Mixtures over strata, or the values of the second axis."""
     num_transitions: int = 0
     seeds: tuple[int, ...] = ()
     learning_rates: tuple[float, ...] = ()
@@ -202,6 +205,7 @@ def _header(value: Mapping[str, Any]) -> dict[str, Any]:
         "command": command if isinstance(command, str) else " ".join(command),
         "level_counts": tuple(sorted(value.get("level_counts", []))),
         "strata": str(value.get("strata", "")),
+        "axis": str(value.get("axis", "")),
         "mixtures": tuple(value.get("mixtures", [""])),
         "num_transitions": int(value.get("num_transitions", 0)),
         "seeds": tuple(value.get("seeds", [])),

@@ -31,6 +31,7 @@ from search.space import data_specs, has_diverged, trial_specs
 from search.study import read_study, set_aside
 from search.study_log import StudyLog, begin_study, locked, read_study_config
 from search.tuning import run_trials
+from search.variants import axis_of
 
 
 def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command: str = "") -> Path:
@@ -162,6 +163,7 @@ def open_study(config: SweepConfig, out: Path, command: str) -> StudyLog:
         "env": config.experiment.env,
         "level_counts": list(config.level_counts),
         **({"strata": config.strata, "mixtures": list(config.mixtures)} if config.strata else {}),
+        **({"axis": axis_of(config.variants), "mixtures": list(config.variants)} if config.variants else {}),
         "num_transitions": config.num_transitions,
         "seeds": list(config.seeds),
         "learning_rates": list(config.learning_rates),
