@@ -54,7 +54,8 @@ COLLECT = CollectConfig(
 COLLECT_FAULTS = ("none", "actor killed", "actor stopped", "interrupted", "disk full")
 TRAIN_FAULTS = ("none", "interrupted", "interrupted twice")
 EVALUATE_FAULTS = ("none", "evaluator killed", "both evaluators killed")
-DEADLINE_S = 15.0
+DEADLINE_S = 45.0
+"""Longer than a machine on which many others work keeps an innocent actor waiting."""
 BARS = {"memory_mb": 30.0, "file_handles": 6.0, "threads": 6.0, "processes": 6.0, "actors": 0.5, "object_store_mb": 6.0}
 """What may be added in a hundred rounds before a figure counts as growing."""
 
