@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from actors.placement import read_cluster
@@ -21,7 +22,7 @@ from search.mixture_arms import Arms
 from search.mixture_config import RETURN, MixtureSearchConfig
 from search.mixture_trials import MixtureTrial, experiment_of
 from search.placing import concurrent_trials, trial_bundles
-from search.scheduler import TIME_ATTRIBUTE, halving
+from search.scheduler import TIME_ATTRIBUTE, Report, halving, reported_scores
 from search.space import DIVERGED, trial_path
 from search.study import RESULT_FILE
 from search.tuning import start_folder
@@ -42,7 +43,7 @@ def search_mixtures(config: MixtureSearchConfig, arms: Arms, study_dir: Path) ->
     total = len(arms.proposers) * config.num_proposals * len(config.seeds)
     say(f"Search: {total} trials of {len(arms.proposers)} arms, {count} to run, early stopping: {config.scheduler}")
     if count:
-        _fit(config, study_dir, count, searcher=searcher)
+        _fit(config, study_dir, count, searcher=searcher, scheduler=early_stopping(config, arms, study_dir))
 
 
 def confirm_mixtures(
@@ -120,6 +121,7 @@ def _fit(
     count: int,
     *,
     searcher: ArmSearcher | None = None,
+    scheduler: TrialScheduler | None = None,
     trials: Sequence[MixtureTrial] = (),
     label: str = "search",
 ) -> None:
@@ -137,7 +139,7 @@ def _fit(
             mode="max",
             search_alg=searcher,
             num_samples=count if searcher is not None else 1,
-            scheduler=_scheduler(config) if searcher is not None else None,
+            scheduler=scheduler,
             max_concurrent_trials=concurrent_trials(config, cluster),
             trial_dirname_creator=_trial_name,
             trial_name_creator=_trial_name,
@@ -155,10 +157,24 @@ def _fit(
     _check(tuner.fit())
 
 
-def _scheduler(config: MixtureSearchConfig) -> Any:
+def early_stopping(config: MixtureSearchConfig, arms: Arms, study_dir: Path) -> TrialScheduler | None:
+    """The scheduler that the study names, which knows what its trials have reported before; None for none."""
     if config.scheduler == "none":
         return None
-    return halving(_arm_of, _config_of, len(config.seeds), config.trial_steps, config.experiment.train.evaluate_every)
+    every = config.experiment.train.evaluate_every
+    scheduler = halving(_arm_of, _config_of, len(config.seeds), config.trial_steps, every)
+    scheduler.recall(earlier_reports(arms, study_dir))
+    return scheduler
+
+
+def earlier_reports(arms: Arms, study_dir: Path) -> list[Report]:
+    """What the trials of a study have reported so far, in the order of learner steps."""
+    reports = [
+        ({"trial": dataclasses.asdict(trial)}, step, score)
+        for trial in arms.trials()
+        for step, score in reported_scores(trial_path(study_dir, trial.trial_id)).items()
+    ]
+    return sorted(reports, key=lambda report: report[1])
 
 
 def _arm_of(config: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import statistics
 from collections import defaultdict
@@ -162,15 +163,17 @@ def earlier_reports(config: SweepConfig, study_dir: Path) -> list[Report]:
     """
     reports: list[Report] = []
     for group in trial_groups(config):
-        scores = [_scores(study_dir, spec) for spec in group if not has_diverged(study_dir, spec)]
+        folders = [trial_path(study_dir, spec.trial_id) for spec in group if not has_diverged(study_dir, spec)]
+        scores = [reported_scores(folder) for folder in folders]
         steps = set[int].intersection(*map(set[int], scores)) if scores else set[int]()
         params = {"trial": dataclasses.asdict(group[0])}
         reports += [(params, step, statistics.fmean(each[step] for each in scores)) for step in steps]
     return sorted(reports, key=lambda report: report[1])
 
 
-def _scores(study_dir: Path, spec: TrialSpec) -> dict[int, float]:
-    path = trial_path(study_dir, spec.trial_id) / HISTORY_FILE
+def reported_scores(run_dir: Path) -> dict[int, float]:
+    """Learner step -> score, as a trial has reported it to Tune; empty for one that has not begun."""
+    path = run_dir / HISTORY_FILE
     if not path.exists():
         return {}
     steps, values = series(read_history(path), METRIC)
@@ -178,7 +181,7 @@ def _scores(study_dir: Path, spec: TrialSpec) -> dict[int, float]:
 
 
 def _name_of(config: dict[str, Any]) -> str:
-    return repr(config["trial"])
+    return json.dumps(config["trial"], sort_keys=True)
 
 
 def halving(

@@ -14,8 +14,9 @@ import pytest
 from actors.collect import CollectConfig, collect
 from actors.collect_packed import check_replayable, collect_packed
 from actors.env_actor import RecordTask, new_task_key
-from actors.pack import pack, unpack
+from actors.pack import pack
 from actors.sources import SourceSpec
+from actors.unpack import unpack
 from data.pack.frameless import without_frames
 from data.pack.packed import Packed
 from data.schema import episode_checksum

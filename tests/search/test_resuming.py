@@ -8,22 +8,27 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from search.mixture_arms import Arms
+from search.mixture_trials import MixtureTrial
+from search.mixture_tuning import early_stopping
 from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler, earlier_reports
 from search.space import DIVERGED, STOPPED, TrialSpec, trial_path, trial_specs
 from search.status import run_status
 from search.study import HISTORY_FILE, RESULT_FILE
 from search.tuning import pending_groups, start_folder
 from tests.conftest import REPOSITORY
+from tests.search.test_mixture_search import SIZES, study
 from tests.search.test_study_setup import decisions, small, trial
 
 
-def leave(study: Path, spec: TrialSpec, scores: dict[int, float], ended: str = "") -> None:
+def leave(study_dir: Path, spec: TrialSpec | MixtureTrial, scores: dict[int, float], ended: str = "") -> None:
     """What a trial leaves that reported these scores."""
-    folder = trial_path(study, spec.trial_id)
+    folder = trial_path(study_dir, spec.trial_id)
     folder.mkdir(parents=True)
     rows = [{"learner_step": step, METRIC: score} for step, score in scores.items()]
     (folder / HISTORY_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -91,6 +96,22 @@ def resumed_trial(*point: Any) -> Any:
     item.trial_id = f"again-{item.trial_id}"
     item.config = {"trial": dataclasses.asdict(TrialSpec(**item.config["trial"]))}
     return item
+
+
+def test_a_mixture_search_remembers_too(tmp_path: Path) -> None:
+    config = study("scheduler=asha", "experiment.train.evaluate_every=50")
+    arms = Arms(config, tmp_path, SIZES)
+    good, _, bad = arms.next_trials(), arms.next_trials(), arms.next_trials()
+    assert good[0].arm == bad[0].arm, "arms take turns; only trials of the same one are compared"
+    first = config.experiment.train.evaluate_every
+    for item, score in ((good[0], 0.9), (good[1], 0.9), (bad[0], 0.1)):
+        leave(tmp_path, item, {first: score})
+    scheduler = early_stopping(config, Arms(config, tmp_path, SIZES), tmp_path)
+    assert scheduler is not None
+    scheduler.set_search_properties(METRIC, "max")
+    last = SimpleNamespace(trial_id="again", config={"trial": dataclasses.asdict(bad[1])}, is_finished=lambda: False)
+    scheduler.on_trial_add(None, last)
+    assert scheduler.on_trial_result(None, last, {TIME_ATTRIBUTE: first, METRIC: 0.1}) == "STOP"
 
 
 def test_seeds_that_train_together_are_judged_by_their_one_report(tmp_path: Path) -> None:
