@@ -43,6 +43,7 @@ class Work:
         file: The packed file.
         directory: Where the columns lie.
         num_envs: Slots of each process.
+        owner: Number of the first process; when it is gone, so are the others.
         counters: Episodes begun, parts placed, and how far each unit of `data.placed` is used.
         raw: Memory of `Notes`.
     """
@@ -50,6 +51,7 @@ class Work:
     file: Path
     directory: Path
     num_envs: int
+    owner: int
     counters: Any
     raw: dict[str, Any]
 
@@ -66,7 +68,8 @@ class Work:
         create_columns(directory, packed.env, packed.with_log_probs)
         raw = {name: context.RawArray("b", size * packed.num_episodes) for name, size in _sizes(packed).items()}
         counters = context.Array("q", 2 + len(names_of_units(packed.env, packed.with_log_probs)))
-        return cls(packed.path, directory, num_slots(scripts_of_packed(packed), num_envs), counters, raw)
+        slots = num_slots(scripts_of_packed(packed), num_envs)
+        return cls(packed.path, directory, slots, os.getpid(), counters, raw)
 
     def claim(self, total: int) -> int | None:
         """The number of an episode that nobody has begun; None when there is none."""
@@ -210,11 +213,10 @@ def serve(work: Work, connection: Any) -> None:
         connection: Says what went wrong, if something did.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides when it is over
-    first = os.getppid()
     try:
         importlib.import_module("envs.plugins").load_in_worker()
         with Packed(work.file) as packed:
-            Unpacker(work, packed).run(lambda: os.getppid() != first)
+            Unpacker(work, packed).run(lambda: os.getppid() != work.owner)
     except (UsageError, RunError, OSError) as error:
         connection.send(error)
     except Exception:

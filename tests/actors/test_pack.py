@@ -113,6 +113,23 @@ def test_a_killed_process_ends_the_unpacking_with_one_line(tmp_path: Path, monke
     assert multiprocessing.active_children() == []
 
 
+def test_a_process_whose_first_one_is_gone_ends(tmp_path: Path) -> None:
+    record(tmp_path / "set")
+    pack(tmp_path / "set", tmp_path / "file", check=False)
+    (tmp_path / "columns").mkdir()
+    context = multiprocessing.get_context("spawn")
+    with Packed(tmp_path / "file") as packed:
+        work = unpack_work.Work.share(context, packed, tmp_path / "columns", 2)
+        orphaned = dataclasses.replace(work, owner=1)
+        with unpack_work.together(context, orphaned, 1) as await_others:
+            await_others()
+        assert not unpack_work.Notes(packed, work.raw).written.any()
+        with unpack_work.together(context, work, 1) as await_others:
+            await_others()
+        assert not unpack_work.Notes(packed, work.raw).written.all(), "what the orphan had begun stays undone"
+        assert unpack_work.Notes(packed, work.raw).written.any()
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize(("env", "source", "options"), ENVS)
 def test_actors_render_the_same(
