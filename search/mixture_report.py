@@ -17,6 +17,7 @@ from metrics.protocol import ActionMode, Role
 from metrics.wandb_logger import Mode
 from search.findings import RAW, Bootstrap, commands, level_scores, policy_returns
 from search.headline import NO_EFFECT, interval_text
+from search.mixture_envs import env_tables, mean_table, with_target
 from search.mixture_sections import build_mixture_sections, weights_text
 from search.mixture_tracking import STEP_NAME, mixture_rows
 from search.report import MARKDOWN_FILE, NUMBERS_FILE, PAGE_FILE, REPORT_FOLDER, render_markdown
@@ -27,6 +28,7 @@ from search.report_pictures import shown_pictures
 from search.report_shown import read_shown
 from search.report_tracking import page_panels, send_report
 from search.study import CONFIG_FILE, RANDOM_POLICY, STUDY_FILE, Study, read_json, read_study
+from trainers.several_envs import MEAN_OVER_ENVS
 
 MODE: ActionMode = "sampled"
 
@@ -74,7 +76,8 @@ def build_mixture_findings(study_dir: Path, bootstrap: Bootstrap) -> dict[str, A
             f"The study {study_dir} has nothing to report yet; `gengap status {study_dir}` shows how far it is, "
             "`gengap sweep --resume` continues it."
         )
-    arms = [record | policy_returns(study.table, record["policies"], MODE, bootstrap) for record in value["confirmed"]]
+    target = with_target(study)
+    arms = [record | policy_returns(target.table, record["policies"], MODE, bootstrap) for record in value["confirmed"]]
     played = study.table.frame.groupby("role")["env"].unique()
     findings = {
         "study": study.name,
@@ -89,8 +92,10 @@ def build_mixture_findings(study_dir: Path, bootstrap: Bootstrap) -> dict[str, A
         "objectives": config["objectives"],
         "dimensions": config["dimensions"],
         "arms": arms,
-        "differences": _differences(study, value["confirmed"], config["baseline"], bootstrap),
-        "random": policy_returns(study.table, [RANDOM_POLICY], MODE, bootstrap),
+        "differences": _differences(target, value["confirmed"], config["baseline"], bootstrap),
+        "random": policy_returns(target.table, [RANDOM_POLICY], MODE, bootstrap),
+        "judged_in": str(target.table.frame["env"].iloc[0]),
+        "each_env": _in_each_env(study, value["confirmed"], bootstrap),
         "configurations": value["configurations"],
         "sources": value["sources"],
         "compute": value["compute"],
@@ -105,6 +110,17 @@ def build_mixture_findings(study_dir: Path, bootstrap: Bootstrap) -> dict[str, A
         "bootstrap": asdict(bootstrap),
     }
     return add_mixture_headline(findings)
+
+
+def _in_each_env(study: Study, confirmed: Sequence[Mapping[str, Any]], bootstrap: Bootstrap) -> dict[str, Any]:
+    """Environment -> arm -> normalized return on every split; empty for a study in one environment."""
+    tables = env_tables(study)
+    if len(tables) == 1:
+        return {}
+    return {
+        env: {arm["arm"]: policy_returns(table, arm["policies"], MODE, bootstrap)["normalized"] for arm in confirmed}
+        for env, table in {**tables, MEAN_OVER_ENVS: mean_table(tables)}.items()
+    }
 
 
 def add_mixture_headline(findings: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from trainers.loop import DivergedError, uses_evaluators
 from trainers.reporter import TuneReporter
 
 RESULT = "result.json"
-TUNE_FOLDER = "tune"
+TUNE_FOLDER, TUNE_FILE = "tune", "tune.json"
 TRAIN_METRIC = "eval/train/normalized_return"
 
 
@@ -117,9 +117,7 @@ def read_result(study_dir: Path, spec: TrialSpec) -> dict[str, Any] | None:
 
 def _tuner(config: SweepConfig, study_dir: Path, pending: list[TrialSpec]) -> tune.Tuner:
     trainable = _trainable(config, study_dir)
-    # What Tune keeps of a search holds that search's trials; those that were added later have a folder of their own.
-    folder = f"{TUNE_FOLDER}-{times}" if (times := times_grown(study_dir)) else TUNE_FOLDER
-    experiment = study_dir.resolve() / folder  # Ray takes a relative path for a URI without a scheme
+    experiment = tune_folder(study_dir.resolve())  # Ray takes a relative path for a URI without a scheme
     groups = [group for group in trial_groups(config) if set(group) & set(pending)]
     if tune.Tuner.can_restore(str(experiment)):
         say("Search: resuming the trials of an interrupted run")
@@ -137,7 +135,7 @@ def _tuner(config: SweepConfig, study_dir: Path, pending: list[TrialSpec]) -> tu
             trial_name_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
-            name=folder,
+            name=experiment.name,
             storage_path=str(study_dir.resolve()),
             verbose=0,
             callbacks=[TrialProgress(len(groups), trial_resources(config, read_cluster(ray))), FailureLog()],
@@ -145,6 +143,22 @@ def _tuner(config: SweepConfig, study_dir: Path, pending: list[TrialSpec]) -> tu
             checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
         ),
     )
+
+
+def tune_folder(study_dir: Path) -> Path:
+    """Where Tune keeps the search that goes on now.
+
+    What it keeps holds the trials of one search, with absolute paths. So trials that were added have a folder of their
+    own, and so have those that are left in a study that was moved.
+    """
+    record, wanted = study_dir / TUNE_FILE, {"path": str(study_dir), "grown": times_grown(study_dir)}
+    known = read_json(record) if record.exists() else {**wanted, "grown": 0, "folder": TUNE_FOLDER}
+    folder = known["folder"]
+    if {**known, **wanted} != known:
+        number = sum(path.is_dir() for path in study_dir.glob(f"{TUNE_FOLDER}*"))
+        folder = f"{TUNE_FOLDER}-{number}" if number else TUNE_FOLDER
+    atomic_write_json(record, {**wanted, "folder": folder})
+    return study_dir / str(folder)
 
 
 class Placed(Protocol):

@@ -18,9 +18,10 @@ from metrics.protocols import shortfall
 from metrics.scorecard import scorecard
 from metrics.table import EvaluationTable, summarize
 from trainers.chosen_levels import parse_splits, split_levels, with_levels
-from trainers.evaluation import protocol_of, slug_of
+from trainers.evaluation import protocol_of
 from trainers.judged import Judged, open_judged, permit_for
 from trainers.sealed_rows import write_keeping_test
+from trainers.several_envs import slug_of
 
 TABLE, SUMMARY, STATISTICS = "evaluations.parquet", "evaluation.json", "statistics.json"
 

@@ -21,7 +21,7 @@ from search.space import TrialSpec, trial_groups, trial_path, trial_specs
 from search.study import read_study, set_aside
 from search.study_log import locked
 from search.sweep import open_study, read_config
-from search.tuning import unsettled
+from search.tuning import tune_folder, unsettled
 from tests.search.synthetic_study import write_study
 from tests.search.test_mixture_search import SIZES, finish
 from tests.trainers.helpers import grid_experiment
@@ -191,6 +191,22 @@ def test_a_mixture_search_grows_only_where_it_compares(tmp_path: Path, word: str
     open_mixture_study(mixture_study(tmp_path), tmp_path, "")
     with pytest.raises(UsageError, match=message):
         grow_study(tmp_path, [word], "")
+
+
+def test_tune_begins_anew_where_trials_were_added_or_the_study_moved(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    grid_study(old)
+
+    def used(study: Path) -> str:
+        folder = tune_folder(study)
+        folder.mkdir(exist_ok=True)
+        return folder.name
+
+    assert [used(old), used(old)] == ["tune", "tune"]
+    grow_study(old, ["seeds=0,1,2"], "")
+    assert [used(old), used(old)] == ["tune-1", "tune-1"]
+    old.rename(new)
+    assert [used(new), used(new)] == ["tune-2", "tune-2"]
 
 
 def test_a_trial_goes_on_in_a_study_that_was_moved(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from metrics.table import EvaluationTable
 from tests.data.helpers import PIXELS, TEXT, make_episode, write
 from tests.trainers.helpers import grid_episode, grid_experiment
 from trainers.config import DataConfig, EvaluationConfig, ExperimentConfig, NetworkConfig, TrackingConfig, TrainConfig
-from trainers.evaluation import EveryEnvEvaluation
 from trainers.launch import run_inline
+from trainers.several_envs import EveryEnvEvaluation
 from trainers.training_data import open_training_data
 
 OWN, OTHER = "grid/default", "grid/distractors"
