@@ -100,6 +100,16 @@ def test_what_means_nothing_over_several_environments_is_refused(
         open_training_data(experiment(folder, **changes))
 
 
+@pytest.mark.parametrize(("others", "evaluators"), [((), 0), ((OTHER,), 1)])
+def test_judging_in_each_needs_others_and_the_learners_time(
+    folder: Path, others: tuple[str, ...], evaluators: int
+) -> None:
+    config = experiment(folder, other_envs=others)
+    evaluation = dataclasses.replace(config.evaluation, each_env=True, num_evaluators=evaluators)
+    with pytest.raises(UsageError, match="judges in every one of"):
+        open_training_data(dataclasses.replace(config, evaluation=evaluation))
+
+
 def test_the_realised_mixture_counts_levels_of_each(folder: Path) -> None:
     data = open_training_data(experiment(folder, levels_per_source={"own": 5, "other": 8}))
     assert data.levels == LevelSet.range(OWN, 0, 5)
