@@ -174,12 +174,11 @@ def _evaluate(
     total, done = sum(map(len, wanted.values())), 0
     progress = options.get("progress")
     results: dict[tuple[str, ActionMode, Job], EpisodeResult] = {}
-    lengths = options.get("expected_lengths") or {}
+    expected = _Lengths(options.get("expected_lengths") or {})
     for (env, mode), needed in wanted.items():
-        if lengths:
-            needed.sort(key=lambda job, env=env, mode=mode: -lengths.get((env, mode, *job), 0))  # type: ignore[misc]
-        for result in play_all(env, mode, needed):
+        for result in play_all(env, mode, expected.longest_first(env, mode, needed)):
             results[env, mode, (result.level, result.episode)] = result
+            expected.note(result)
             done += 1
             if progress is not None:
                 progress(done, total)
@@ -198,6 +197,27 @@ def _evaluate(
         for split in splits
     ]
     return EvaluationTable.concat(tables)
+
+
+class _Lengths:
+    """Which episodes are probably long: as known from before, else as the level was in another action mode."""
+
+    def __init__(self, known: Mapping[tuple[str, str, int, int], int]) -> None:
+        self._known = known
+        self._found: dict[tuple[str, int], int] = {}
+
+    def note(self, result: EpisodeResult) -> None:
+        """An episode was this long."""
+        key = result.env, result.level
+        self._found[key] = max(result.length, self._found.get(key, 0))
+
+    def longest_first(self, env: str, mode: ActionMode, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs, those that are expected to be long first; otherwise as they come."""
+
+        def length(job: Job) -> int:
+            return self._known.get((env, mode, *job), self._found.get((env, job[0]), 0))
+
+        return sorted(jobs, key=length, reverse=True)
 
 
 def _check_plays_all(policy: Policy, envs: Sequence[str]) -> None:

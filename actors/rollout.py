@@ -28,6 +28,8 @@ Job = tuple[int, int]
 """(level, episode): which level, and which repetition on it, from 0."""
 
 _UNIFORMS = 128  # drawn at once per episode; any size gives the same stream
+_ARRAYS = "levels episodes running starting previous_actions previous_rewards lengths returns uniforms"
+_PER_SLOT = tuple(f"_{name}" for name in _ARRAYS.split())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +108,11 @@ def play(
     if not jobs:
         return
     before = env.set_copy(False)
+    player = _Player(env, policy, jobs, seed, mode, temperature, epsilon, record)
     try:
-        yield from _Player(env, policy, jobs, seed, mode, temperature, epsilon, record).run()
+        yield from player.run()
     finally:
+        player.close()
         env.set_copy(before)
 
 
@@ -128,9 +132,11 @@ class _Player:
     ) -> None:
         size = env.num_envs
         self._env, self._policy, self._seed = env, policy, seed
+        self._own_env: LevelVectorEnv | None = None
         self._mode, self._temperature, self._epsilon = mode, temperature, epsilon
         self._privileged = is_privileged(policy)
         self._jobs = iter(jobs)
+        self._moves = record is None and bool(getattr(policy, "memoryless", False))
         self._all_slots = np.arange(size)
         self._no_slots = np.zeros(size, dtype=np.bool_)
         # Slots beyond the jobs play the first job's level unseen, so that the batch is always full and valid.
@@ -174,6 +180,29 @@ class _Player:
             if (mask := self._next_jobs(slots)).any():
                 observations, _ = self._env.reset(options={"levels": self._levels, "reset_mask": mask})
                 self._begin(mask, mask)
+            if self._moves and mask.sum() < len(slots) and 0 < self._running.sum() <= len(mask) // 2:
+                observations = self._move(observations)
+
+    def _move(self, observations: Observations) -> Observations:
+        """No job is left and half of the slots are idle: go on in an environment without those, if it can be had."""
+        slots = np.flatnonzero(self._running)
+        smaller = self._env.moved(slots)
+        if smaller is None:
+            self._moves = False
+            return observations
+        self.close()
+        smaller.set_copy(False)
+        self._env = self._own_env = smaller
+        for name in _PER_SLOT:
+            setattr(self, name, getattr(self, name)[slots])
+        self._rngs = [self._rngs[slot] for slot in slots.tolist()]
+        self._all_slots, self._no_slots = np.arange(len(slots)), np.zeros(len(slots), dtype=np.bool_)
+        return {name: rows[slots] for name, rows in observations.items() if isinstance(rows, np.ndarray)}
+
+    def close(self) -> None:
+        """Free the environment that running episodes were moved to."""
+        if self._own_env is not None:
+            self._own_env.close()
 
     def _next_jobs(self, slots: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
         """Give the next jobs to free slots; returns the slots that got one, as a mask [B]."""

@@ -1,27 +1,31 @@
 """Evaluation against what it could be at best, and against how it was published.
 
 100 episodes on each of two splits of a Procgen game (training and validation levels, sampled actions) with one network,
-measured three ways in one run:
+measured in one run:
 
     evaluation   both splits together, as `gengap evaluate` and evaluators play them, in one process
-    inference    the same network on full batches, nothing else; measured now and then in between
-    published    one environment, one frame at a time, on some of the same episodes
+    inference    the same network on full parts of its batches, no environment; measured now and then in between
+    published    one environment, one frame at a time, in float32, on some of the same episodes
+    one slot     the same with this program's own way of acting
 
 Useful rows are steps of the 200 episodes; slots that have nothing left to play count for nothing. Bars: 85 % of
 inference, in rows/s, and 20 times the episodes/s of the published way. The episodes are the same, so the ratio of
-episodes/s is that of steps/s. On a CPU batching gains only what one core loses on single frames; the second bar is for
-a GPU (--device cuda).
+episodes/s is that of steps/s. Everything runs in one thread and is measured by its processor time, so `times_published`
+is what one core gains; evaluator actors multiply it by the number of cores, and `cores_for_20` says how many reach 20.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import math
 import statistics
 import time
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import nn
 
 from actors.evaluate import evaluate_inline
 from actors.policy import PolicyInput
@@ -31,7 +35,7 @@ from envs.registry import make_spec, make_vec
 from envs.spec import LevelSet
 from metrics.protocol import EvaluationProtocol, Role, strict
 from trainers.config import NetworkConfig
-from trainers.networks import build_policy_network
+from trainers.networks import build_policy_network, collate
 from trainers.torch_policy import TorchPolicy
 
 clock = time.process_time
@@ -46,7 +50,8 @@ class Compared:
 
     def __init__(self, policy: TorchPolicy, num_envs: int, every: int = 25) -> None:
         self._policy, self.policy_id, self.max_slots = policy, policy.policy_id, policy.max_slots
-        self._full, self._every = full_batch(policy, num_envs), every
+        self.memoryless = policy.memoryless
+        self._full, self._every = full_batch(policy, num_slots(policy, num_envs)), every
         self.seconds = self.full_seconds = 0.0
         self.calls = self.full_rows = 0
 
@@ -72,23 +77,21 @@ def full_batch(policy: TorchPolicy, num_envs: int) -> PolicyInput:
     return PolicyInput({"image": frames}, zeros.astype(np.bool_), zeros.astype(np.int32), zeros)
 
 
-def policy_for(args: argparse.Namespace) -> TorchPolicy:
-    """The shipped policy of the game, or an untrained network."""
+def network_for(args: argparse.Namespace) -> nn.Module:
+    """The network of the game's shipped policy, or an untrained one."""
     spec = make_spec(f"procgen/{args.game}")
     if args.shipped:
         from trainers.experts import load_expert
 
-        network = load_expert(args.game).network
-    else:
-        torch.manual_seed(0)
-        network = build_policy_network(spec, NetworkConfig(encoder=args.network)).eval()
-    return TorchPolicy(network, spec, "bench", args.device)
+        return load_expert(args.game).network.float()
+    torch.manual_seed(0)
+    return build_policy_network(spec, NetworkConfig(encoder=args.network)).eval()
 
 
 def evaluation_rows_per_s(policy: TorchPolicy, protocol: EvaluationProtocol, num_envs: int) -> dict[str, float]:
     """Useful rows/s of both splits together, rows/s of full batches meanwhile, and where the time went."""
     compared = Compared(policy, num_envs)
-    policy.act(full_batch(policy, num_envs))
+    policy.act(full_batch(policy, num_slots(policy, num_envs)))
     started = clock()
     table = evaluate_inline(compared, protocol, roles=(Role.TRAIN, Role.VALIDATION), seed=SEED, num_envs=num_envs)
     seconds = clock() - started - compared.full_seconds
@@ -105,12 +108,30 @@ def evaluation_rows_per_s(policy: TorchPolicy, protocol: EvaluationProtocol, num
     }
 
 
-def published_steps_per_s(policy: TorchPolicy, jobs: Sequence[Job], seconds: float) -> float:
-    """Steps/s of one environment with single frames."""
+def one_slot_steps_per_s(policy: TorchPolicy, jobs: Sequence[Job], seconds: float) -> float:
+    """Steps/s of one environment with this program's policy."""
     env = make_vec(policy.spec.name, 1)
     steps, started = 0, clock()
     for result in play(env, policy, jobs, seed=SEED):
         steps += result.length
+        if (elapsed := clock() - started) > seconds:
+            break
+    env.close()
+    return steps / elapsed
+
+
+def published_steps_per_s(network: nn.Module, env_name: str, jobs: Sequence[Job], device: str, seconds: float) -> float:
+    """Steps/s of one environment with single frames: a forward pass in float32, a draw, a step."""
+    env = make_vec(env_name, 1)
+    steps, started, elapsed = 0, clock(), 0.0
+    for level, _ in jobs:
+        observations, infos = env.reset(options={"levels": np.array([level])})
+        while infos["active"][0]:
+            with torch.no_grad():
+                logits = network(collate(observations, device))
+                action = torch.distributions.Categorical(logits=logits).sample().cpu().numpy()
+            observations, _, _, _, infos = env.step(action)
+            steps += 1
         if (elapsed := clock() - started) > seconds:
             break
     env.close()
@@ -132,24 +153,35 @@ def main() -> None:
         torch.set_num_threads(1)
     else:
         clock = time.perf_counter
-    policy, spec = policy_for(args), make_spec(f"procgen/{args.game}")
+    network, spec = network_for(args), make_spec(f"procgen/{args.game}")
+    plain = copy.deepcopy(network).to(args.device)
+    policy = TorchPolicy(network, spec, "bench", args.device)
+    policy.freeze()  # as loaded checkpoints are
     levels = LevelSet.range(spec.name, 0, 200)
     protocol = strict(spec, levels, num_train=args.episodes, num_validation=args.episodes, num_test=1)
     jobs = [job for split in protocol.splits[:2] for job in split.jobs("sampled")]
-    single = [published_steps_per_s(policy, jobs[:: max(1, len(jobs) // 20)], args.seconds)]
-    evaluation = evaluation_rows_per_s(policy, protocol, args.num_envs)
-    single.append(published_steps_per_s(policy, jobs[1 :: max(1, len(jobs) // 20)], args.seconds))
+    few = [jobs[start :: max(1, len(jobs) // 20)] for start in (0, 1)]
+    single, slot = [], []
+    for part in (few[0], None, few[1]):
+        if part is None:
+            evaluation = evaluation_rows_per_s(policy, protocol, args.num_envs)
+        else:
+            single.append(published_steps_per_s(plain, spec.name, part, args.device, args.seconds))
+            slot.append(one_slot_steps_per_s(policy, part, args.seconds))
     share = evaluation["rows_per_s"] / evaluation["inference_rows_per_s"]
     speedup = evaluation["rows_per_s"] / statistics.mean(single)
     report(
         "evaluation_share_of_inference",
         round(share, 3),
-        "useful rows/s over rows/s of full batches",
+        "useful rows/s over rows/s of full parts",
         BAR_INFERENCE,
         share >= BAR_INFERENCE and speedup >= BAR_PUBLISHED,
-        times_one_environment=round(speedup, 2),
+        times_published=round(speedup, 2),
         times_bar=BAR_PUBLISHED,
+        cores_for_20=math.ceil(BAR_PUBLISHED / speedup),
+        times_one_slot=round(evaluation["rows_per_s"] / statistics.mean(slot), 2),
         published_steps_per_s=[round(value) for value in single],
+        one_slot_steps_per_s=[round(value) for value in slot],
         evaluation={name: round(value, 3) for name, value in evaluation.items()},
         game=args.game,
         network="shipped" if args.shipped else args.network,

@@ -45,6 +45,7 @@ from metrics.protocol import strict
 from tests.limits import small_files
 from trainers.config import DataConfig, EvaluationConfig, ExperimentConfig, NetworkConfig, TrackingConfig, TrainConfig
 from trainers.launch import run_inline
+from trainers.loop import Run
 
 ENV = "grid/default"
 COLLECT = CollectConfig(
@@ -124,7 +125,7 @@ def trained(fault: str, config: ExperimentConfig, run_dir: Path, at_step: int) -
     """Digest of the last parameters and of all rows of metrics, and the checkpoint."""
     steps = {"none": [], "interrupted": [at_step], "interrupted twice": [20, at_step]}[fault]
     for step in steps:
-        with mock.patch("trainers.loop._Run.save", _interrupted_save(step)):
+        with mock.patch.object(Run, "save", _interrupted_save(step)):
             try:
                 run_inline(config, run_dir)
             except Interruption:
@@ -139,9 +140,7 @@ def trained(fault: str, config: ExperimentConfig, run_dir: Path, at_step: int) -
 
 
 def _interrupted_save(step: int) -> Callable[[Any], None]:
-    from trainers.loop import _Run
-
-    save = _Run.save
+    save = Run.save
 
     def interrupted(run: Any) -> None:
         if run.learner.learner_step >= step:

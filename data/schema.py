@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data.episode import Episode, Ragged
+from data.episode import Episode, FramelessEpisode, Ragged
 from envs.errors import UsageError
 from envs.spec import ColumnSpec, EnvSpec
 
@@ -114,6 +114,11 @@ def check_columns(env: EnvSpec) -> None:
             )
 
 
+def file_entry(spec: FileSpec, rows: int, crc32: int) -> dict[str, Any]:
+    """What the manifest says of a file."""
+    return {"name": spec.name, "rows": rows, "bytes": rows * spec.row_bytes, "crc32": f"{crc32:08x}"}
+
+
 def step_files(env: EnvSpec, with_log_probs: bool) -> dict[str, FileSpec]:
     """Files with one row per transition, by `Episode` field."""
     files = {
@@ -139,6 +144,8 @@ def observation_files(name: str, column: ColumnSpec) -> dict[str, FileSpec]:
 
 def episode_checksum(episode: Episode) -> bytes:
     """Sixteen bytes that depend on everything in an episode and on nothing else."""
+    if isinstance(episode, FramelessEpisode):
+        return episode.checksum
     header: dict[str, Any] = {
         "env": episode.env,
         "level": int(episode.level),

@@ -179,6 +179,13 @@ class ProcgenVectorEnv(LevelVectorEnv):
         self._engine.call_c_func("set_state", index, state[_COUNTER_BYTES:], len(state) - _COUNTER_BYTES)
         self._frames_are_stale = True
 
+    def moved(self, slots: npt.NDArray[np.intp]) -> ProcgenVectorEnv:
+        """An environment with these running slots only."""
+        other = ProcgenVectorEnv(self._game, self._mode, len(slots))
+        for index, slot in enumerate(slots.tolist()):
+            other.load_state(index, self.save_state(slot))
+        return other
+
     def _read_state(self, index: int) -> bytes:
         length = self._engine.call_c_func("get_state", index, self._buffer, MAX_STATE_BYTES)
         return bytes(self._engine._ffi.buffer(self._buffer, length))

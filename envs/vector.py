@@ -139,6 +139,10 @@ class LevelVectorEnv(VectorEnv[Observations, Actions, npt.NDArray[Any]], ABC):
         """
         return True
 
+    def moved(self, slots: npt.NDArray[np.intp]) -> LevelVectorEnv | None:
+        """A new environment that goes on with these running slots alone; None where states cannot be moved."""
+        return None
+
     def step(self, actions: Actions) -> Step:
         """Play one step in every running slot.
 

@@ -47,7 +47,7 @@ class SheetFrame:
 
 
 def performance_profile(
-    profiles: Mapping[str, Mapping[str, Sequence[float]]],
+    profiles: Mapping[str, Mapping[str, Any]],
     *,
     title: str = "Performance profile",
     xlabel: str = "normalized return t",
@@ -56,7 +56,7 @@ def performance_profile(
     """The share of levels on which a policy scores above t, for every t (Agarwal et al., 2021, section 4.2).
 
     Args:
-        profiles: Label -> ``{"thresholds", "shares", "low", "high"}``.
+        profiles: Label -> ``{"thresholds", "shares", "low", "high"}``; without a band the last two are None.
         title: Above the picture.
         xlabel: With units.
         shape: For which place.
@@ -67,9 +67,10 @@ def performance_profile(
             axes.plot(
                 data["thresholds"], data["shares"], color=color, linestyle=line, label=label, drawstyle="steps-post"
             )
-            axes.fill_between(
-                data["thresholds"], data["low"], data["high"], color=color, alpha=0.15, linewidth=0, step="post"
-            )
+            if data["low"] is not None:
+                axes.fill_between(
+                    data["thresholds"], data["low"], data["high"], color=color, alpha=0.15, linewidth=0, step="post"
+                )
         axes.set_ylim(-0.02, 1.02)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         legend_below(figure, axes, shape)

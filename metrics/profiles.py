@@ -12,6 +12,10 @@ import numpy.typing as npt
 from envs.errors import UsageError
 from metrics.statistics import Array, Statistic, checked_scores, level_resamples, stratified_resamples
 
+MAX_THRESHOLDS = 81
+TOO_FEW_VALUES = 3
+"""With fewer different scores a profile says what the mean says."""
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -51,6 +55,24 @@ def performance_profile(scores: npt.ArrayLike, thresholds: Sequence[float] | Arr
     ordered = np.sort(array.reshape(*array.shape[:-2], -1), axis=-1)
     above = ordered[..., None, :] > cuts[:, None]
     return np.asarray(above.mean(axis=-1))
+
+
+def shared_thresholds(scores: Sequence[Array]) -> Array | None:
+    """Values at which profiles of these scores are read; None if the scores take too few values.
+
+    Every value that occurs, or `MAX_THRESHOLDS` evenly spaced ones if there are more. The first lies below all.
+
+    Args:
+        scores: Arrays [runs, L].
+    """
+    values = np.unique(np.concatenate([array.ravel() for array in scores])) if scores else np.empty(0)
+    if len(values) < TOO_FEW_VALUES:
+        return None
+    if len(values) >= MAX_THRESHOLDS:
+        values = np.linspace(values[0], values[-1], MAX_THRESHOLDS - 1)
+    below = values[0] - 0.02 * (values[-1] - values[0])
+    thresholds: Array = np.concatenate([[below], values])
+    return thresholds
 
 
 def profile_with_bands(

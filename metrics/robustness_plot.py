@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from envs.errors import UsageError
 from envs.visual import CHANGES
-from metrics.figure import PALETTE
+from metrics.figure import FILE, GREY, PALETTE, Shape, new_figure
 
-_STYLE: dict[str, Any] = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E4E4E4",
-    "legend.frameon": False,
-    "svg.hashsalt": "gengap",
-}
 _MARKERS = "osD^vPX*"
+_SIDE_BY_SIDE = 9.0
+"""Inches from which on both parts stand in one row."""
 
 
-def robustness_figure(entries: Sequence[Mapping[str, Any]], *, title: str, mode: str = "") -> Figure:
-    """Return against strength, a line per visual change; beside it one interval per shift.
+def robustness_figure(
+    entries: Sequence[Mapping[str, Any]], *, title: str, mode: str = "", shape: Shape = FILE
+) -> Figure:
+    """Return against strength, a line per visual change; beside it (or below, if narrow) one interval per shift.
 
     Args:
         entries: Of one role.
         title: Above the picture, for example the policy's name.
         mode: Action mode; empty takes the first that occurs.
+        shape: For which place.
 
     Raises:
         UsageError: If there is nothing to draw.
@@ -44,17 +38,20 @@ def robustness_figure(entries: Sequence[Mapping[str, Any]], *, title: str, mode:
     shown = [entry for entry in entries if entry["mode"] == mode]
     families = list(dict.fromkeys(e["family"] for e in shown if e["family"] in CHANGES))
     shifts = [e for e in shown if e["family"] not in CHANGES and e["family"] != "none"]
-    widths = [width for width, part in ((5.4, families), (4.6, shifts)) if part] or [5.4]
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(sum(widths), 4.2), dpi=150, layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = list(figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0])
+    both = bool(families and shifts)
+    if both and shape == FILE:
+        shape = replace(shape, width=10.0)
+    row = both and shape.width >= _SIDE_BY_SIDE
+    with new_figure(shape, shape.height * (1 if row or not both else 2)) as figure:
+        grid = figure.subplots(1 + (both and not row), 1 + row, squeeze=False)
+        axes = list(grid.ravel())
         plain = next((e["normalized_return"] for e in shown if e["family"] == "none"), None)
         if families or not shifts:
             _draw_lines(axes.pop(0), shown, families, plain)
         if shifts:
             _draw_shifts(axes.pop(0), shifts, plain)
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+        if shape.titled:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
     return figure
 
 
@@ -81,7 +78,7 @@ def _draw_shifts(axes: Any, shifts: Sequence[Mapping[str, Any]], plain: Mapping[
         axes.hlines(y, _end(value, "low"), _end(value, "high"), color=PALETTE[0], linewidth=5, alpha=0.35)
         axes.plot(value["point"], y, color=PALETTE[0], marker="o")
     if plain is not None:
-        axes.axvline(plain["point"], color="#6B6B6B", linestyle="--", linewidth=1.2, label="no shift")
+        axes.axvline(plain["point"], color=GREY, linestyle="--", linewidth=1.2, label="no shift")
         axes.legend()
     axes.set_yticks(range(len(shifts)), [entry["family"] for entry in shifts])
     axes.set(xlabel="normalized return", ylim=(len(shifts) - 0.5, -0.5))

@@ -13,8 +13,8 @@ from envs.errors import UsageError, unknown_name
 from metrics import statistics
 from metrics.protocol import ActionMode, Role
 from metrics.table import EvaluationTable
-from search.findings import RAW, ROLES, Bootstrap, LevelScores, level_scores
 from search.headline import interval_text
+from search.level_scores import RAW, ROLES, Bootstrap, LevelScores, level_scores
 from search.selection import Selection
 from search.study import EVALUATIONS_FILE, EXPERT_POLICY, RANDOM_POLICY, STUDY_FILE, read_study
 

@@ -2,71 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from envs.errors import RunError
-from envs.seeding import Name, rng_for
 from metrics import statistics
+from metrics.profiles import profile_with_bands, shared_thresholds
 from metrics.protocol import ActionMode, Role
-from metrics.statistics import Interval
 from metrics.table import EvaluationTable
 from search.curves import training_curves
+from search.level_scores import (
+    HELDOUT_ROLES,
+    NORMALIZED,
+    RAW,
+    ROLES,
+    Bootstrap,
+    level_aggregates,
+    level_scores,
+    policy_returns,
+)
 from search.predictors import predictors
-from search.profiles import profile, shared_thresholds
 from search.report_shown import read_shown
+from search.robustness import robustness_curves
 from search.selection import Choice
 from search.study import EXPERT_POLICY, RANDOM_POLICY, Study
-
-RAW, NORMALIZED = "episode_return", "normalized_return"
-ROLES = (Role.TRAIN, Role.TRAIN_HELDOUT, Role.VALIDATION, Role.TEST)
-HELDOUT_ROLES = (Role.TEST, Role.VALIDATION, Role.TRAIN_HELDOUT)
-"""The gap is formed to the first of these that was played."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bootstrap:
-    """How intervals are formed; the same settings give the same report, whatever else it contains."""
-
-    seed: int = 0
-    num_resamples: int = 2000
-    confidence: float = 0.95
-
-    def rng(self, *names: Name) -> np.random.Generator:
-        """The generator of one interval."""
-        return rng_for("report", self.seed, *names)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Keywords that every interval function takes."""
-        return {"num_resamples": self.num_resamples, "confidence": self.confidence}
-
-
-@dataclass(frozen=True)
-class LevelScores:
-    """Scores of some policies on the levels that all of them played."""
-
-    values: npt.NDArray[np.float64]  # [runs, L]
-    levels: npt.NDArray[np.int64]  # [L], increasing
-
-
-def level_scores(
-    table: EvaluationTable, role: Role, mode: ActionMode, metric: str, policies: Sequence[str]
-) -> LevelScores | None:
-    """Mean of `metric` over the episodes of each policy on each level they share; None if nothing was played."""
-    frame = table.frame
-    rows = frame[(frame["role"] == role.value) & (frame["mode"] == mode) & frame["policy"].isin(list(policies))]
-    if rows.empty:
-        return None
-    grid = rows.pivot_table(index=["policy", "train_seed"], columns="level", values=metric, sort=True).dropna(axis=1)
-    if grid.empty:
-        return None
-    return LevelScores(grid.to_numpy(np.float64), grid.columns.to_numpy(np.int64))
 
 
 def build_findings(study: Study, bootstrap: Bootstrap | None = None) -> dict[str, Any]:
@@ -113,6 +76,8 @@ def build_findings(study: Study, bootstrap: Bootstrap | None = None) -> dict[str
         "predictors": predictors(study, mode, bootstrap.rng("predictors"), **bootstrap.options),
         "per_level": {role.value: _per_level(study, choices, role, mode) for role in HELDOUT_ROLES},
         "profiles": _profiles(study, choices, mode, bootstrap),
+        "robustness": robustness_curves(study, bootstrap.options),
+        "regrets": dict(study.regrets) if study.regrets else None,
         "curves": {str(c.num_levels): training_curves([study.history(p) for p in c.policies]) for c in choices},
         "shown": read_shown(study),
         "timings_s": dict(study.timings_s),
@@ -120,26 +85,6 @@ def build_findings(study: Study, bootstrap: Bootstrap | None = None) -> dict[str
         "commands": commands(study),
         "bootstrap": asdict(bootstrap),
     }
-
-
-def policy_returns(
-    table: EvaluationTable, policies: Sequence[str], mode: ActionMode, bootstrap: Bootstrap
-) -> dict[str, Any]:
-    """Raw and normalized return with intervals on every split that these policies played together.
-
-    A policy that was only played in the other action mode (an expert's recorded episodes, say) is left out.
-    """
-    returns: dict[str, Any] = {"returns": {}, "normalized": {}, "statistics": {}}
-    for role in ROLES:
-        names: tuple[Name, ...] = (*policies, role.value, mode)
-        raw = level_scores(table, role, mode, RAW, policies)
-        normalized = level_scores(table, role, mode, NORMALIZED, policies)
-        if raw is None or normalized is None:
-            continue
-        returns["returns"][role.value] = _summary(raw, bootstrap, *names)
-        returns["normalized"][role.value] = _summary(normalized, bootstrap, *names)
-        returns["statistics"][role.value] = _statistics(normalized, bootstrap, *names)
-    return returns
 
 
 def difference_of_ends(
@@ -156,8 +101,20 @@ def difference_of_ends(
         interval = statistics.paired_difference(
             pair[0].values, pair[1].values, bootstrap.rng("ends", role.value, mode), **bootstrap.options
         )
+        improvement = statistics.paired_bootstrap(
+            pair[0].values,
+            pair[1].values,
+            statistics.probability_of_improvement,
+            bootstrap.rng("ends improve", role.value, mode),
+            **bootstrap.options,
+        )
         ends = {"role": role.value, "first": first.num_levels, "last": last.num_levels}
-        return interval.to_json() | ends | {"resolved": interval.excludes(0.0)}
+        return {
+            **interval.to_json(),
+            **ends,
+            "resolved": interval.excludes(0.0),
+            "probability_of_improvement": improvement.to_json(),
+        }
     return None
 
 
@@ -192,6 +149,7 @@ def _level_entry(study: Study, choice: Choice, mode: ActionMode, bootstrap: Boot
         "config_id": choice.config_id,
         "policies": list(choice.policies),
         **policy_returns(study.table, choice.policies, mode, bootstrap),
+        "aggregates": level_aggregates(study.table, choice.policies, mode, bootstrap),
         "gap": next((gap | {"role": role} for role, gap in gaps.items()), None),
         "gaps": gaps,
         "modes": {m: value for m, value in others.items() if m != mode and value["returns"]},
@@ -242,32 +200,11 @@ def _profiles(study: Study, choices: Sequence[Choice], mode: ActionMode, bootstr
             thresholds = shared_thresholds(list(scores.values()))
             if thresholds is None:
                 return None
-            rngs = {count: bootstrap.rng("profile", role.value, mode, str(count)) for count in scores}
-            lines = {str(n): profile(values, thresholds, rngs[n], bootstrap.options) for n, values in scores.items()}
+            lines = {
+                str(count): profile_with_bands(
+                    values, thresholds, bootstrap.rng("profile", role.value, mode, str(count)), **bootstrap.options
+                ).to_json()
+                for count, values in scores.items()
+            }
             return {"role": role.value, "lines": lines}
     return None
-
-
-def _summary(scores: LevelScores, bootstrap: Bootstrap, *names: Name) -> dict[str, Any]:
-    rng = bootstrap.rng("mean", *names)
-    interval = statistics.level_bootstrap(scores.values, statistics.mean, rng, **bootstrap.options)
-    runs, levels = scores.values.shape
-    value = interval.to_json()
-    return {"mean": value.pop("point"), **value, "num_runs": runs, "num_levels": levels}
-
-
-def _statistics(scores: LevelScores, bootstrap: Bootstrap, *names: Name) -> dict[str, Any]:
-    """Aggregates with two intervals: of new levels and seeds, and (stratified) of new seeds on the same levels."""
-    table: dict[str, Any] = {}
-    for name in ("mean", "iqm"):
-        statistic = statistics.STATISTICS[name]
-        intervals: Mapping[str, Interval] = {
-            name: statistics.level_bootstrap(
-                scores.values, statistic, bootstrap.rng(name, *names), **bootstrap.options
-            ),
-            f"{name}_stratified": statistics.stratified_bootstrap(
-                scores.values, statistic, bootstrap.rng(name, "stratified", *names), **bootstrap.options
-            ),
-        }
-        table |= {key: interval.to_json() for key, interval in intervals.items()}
-    return table

@@ -6,9 +6,11 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from actors.conditions import play_conditions
 from actors.evaluate import evaluate_on_pool
 from data.files import atomic_write_json
 from envs.console import Progress, say
@@ -16,10 +18,12 @@ from envs.registry import make_spec
 from envs.spec import LevelSet
 from metrics.ledger import Ledger, Permit
 from metrics.protocol import EvaluationProtocol, Role
+from metrics.robustness import all_conditions
 from metrics.table import EvaluationTable
 from search.config import SweepConfig
 from search.crafted import crafted_scores
 from search.phases import StudyPolicy, trial_policy
+from search.robustness import robustness_table
 from search.selection import Selection, find_rule, needs_crafted, select_configurations
 from search.space import collected_levels, data_specs, has_diverged, trial_specs
 from search.study import EVALUATIONS_FILE, LEDGER_FILE, RANDOM_POLICY, SELECTION_FILE
@@ -94,6 +98,25 @@ class Judge:
         )
         say(f"Test: {policy.name} ({reason}; permit {permit.permit_id})")
         self._play(policy, (Role.TEST,), permit)
+
+    def robustness(self, policy: StudyPolicy) -> None:
+        """Play one policy on validation levels under every change; a table that exists is kept."""
+        path = robustness_table(self._dir, policy.name)
+        if path.exists():
+            return
+        protocol = self._protocol(policy)
+        table = play_conditions(
+            partial(evaluate_on_pool, self._pool),
+            policy.checkpoint or RANDOM_POLICY,
+            protocol,
+            all_conditions(self._spec, protocol.split(Role.VALIDATION), policy.levels),
+            seed=self._config.experiment.seed,
+            num_envs=self._config.judge.num_envs,
+            policy_name=policy.name,
+            train_seed=policy.train_seed,
+            extra=policy.columns,
+        )
+        table.write(path)
 
     def table(self) -> EvaluationTable:
         """Every row so far, also written as the study's table."""

@@ -106,7 +106,7 @@ class Arms:
     def _full_runs(self, name: str, index: int) -> list[MixtureTrial]:
         answer = self._answers[name][index]
         seeds = self._config.confirm_seeds
-        return [MixtureTrial.of(name, answer, seed, confirming=True, answer=index) for seed in seeds]
+        return [MixtureTrial.of(name, answer, seed, kind="confirmed", answer=index) for seed in seeds]
 
     def _proposer(self, name: str, sizes: dict[str, int]) -> Proposer:
         arm, total = parse_arm(self._config.arms[name]), sum(sizes.values())

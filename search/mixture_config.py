@@ -52,6 +52,9 @@ class MixtureSearchConfig:
     """Learner steps of a trial, on as much less data, so that it repeats data as often as a full run; 0: full runs."""
     confirm_seeds: tuple[int, ...] = (100, 101, 102)
     """Fresh train seeds with which what each arm found is trained in full."""
+    pilot_seeds: tuple[int, ...] = ()
+    """Train seeds of full runs of the baseline before the search: from their spread the study states the smallest
+    difference that it can detect. Empty: it states none."""
     objectives: tuple[str, ...] = (RETURN,)
     """What the search makes large ("eval/...") or small ("eval/gap/...", "cost/..."); the first one decides."""
     scheduler: Literal["none", "asha"] = "none"
@@ -85,6 +88,11 @@ class MixtureSearchConfig:
                 raise UsageError(f"{name} is {seeds}; give at least one, and none twice.")
         if shared := set(self.seeds) & set(self.confirm_seeds):
             raise UsageError(f"The seeds {sorted(shared)} are in seeds and in confirm_seeds; confirm with fresh ones.")
+        if self.pilot_seeds and (
+            len(set(self.pilot_seeds)) < max(2, len(self.pilot_seeds))
+            or set(self.pilot_seeds) & {*self.seeds, *self.confirm_seeds}
+        ):
+            raise UsageError(f"pilot_seeds is {self.pilot_seeds}; give two or more that nothing else uses, or none.")
         if self.proxy_steps > self.experiment.train.learner_steps:
             raise UsageError(
                 f"proxy_steps is {self.proxy_steps}; a trial is at most as long as a full run, "

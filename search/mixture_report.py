@@ -15,11 +15,15 @@ from envs.errors import RunError
 from metrics import plots, statistics
 from metrics.protocol import ActionMode, Role
 from metrics.wandb_logger import Mode
-from search.findings import RAW, Bootstrap, commands, level_scores, policy_returns
+from search.findings import commands
 from search.headline import NO_EFFECT, interval_text
+from search.level_scores import RAW, Bootstrap, level_scores, policy_returns
 from search.mixture_envs import env_tables, mean_table, with_target
+from search.mixture_measures import mixture_predictors
 from search.mixture_sections import build_mixture_sections, weights_text
 from search.mixture_tracking import STEP_NAME, mixture_rows
+from search.predictors import resolved
+from search.predictors_section import predictor_pictures, predictors_text
 from search.report import MARKDOWN_FILE, NUMBERS_FILE, PAGE_FILE, REPORT_FOLDER, render_markdown
 from search.report_hero import Tile, seal_tile
 from search.report_html import render_html
@@ -97,6 +101,8 @@ def build_mixture_findings(study_dir: Path, bootstrap: Bootstrap) -> dict[str, A
         "judged_in": str(target.table.frame["env"].iloc[0]),
         "each_env": _in_each_env(study, value["confirmed"], bootstrap),
         "configurations": value["configurations"],
+        "predictors": mixture_predictors(value["configurations"], bootstrap.rng("predictors"), **bootstrap.options),
+        "design": value.get("design"),
         "sources": value["sources"],
         "compute": value["compute"],
         "selection": study.selection.to_json() | {"oracle": study.selection.oracle},
@@ -128,7 +134,7 @@ def add_mixture_headline(findings: Mapping[str, Any]) -> dict[str, Any]:
 
     The best arm is chosen by validation, so its test return is no maximum over arms. An effect counts as detected if
     an arm's paired difference from the baseline, at the confidence that allows for the number of arms compared,
-    excludes zero.
+    excludes zero. A study of one arm compares nothing: its effect is a measure of the data that predicts.
     """
     chosen = max(findings["arms"], key=lambda arm: arm["normalized"]["validation"]["mean"])
     role = "test" if "test" in chosen["returns"] else "validation"
@@ -136,6 +142,8 @@ def add_mixture_headline(findings: Mapping[str, Any]) -> dict[str, Any]:
     difference = findings["differences"].get(chosen["arm"])
     detected = difference is not None and difference["resolved"]
     result = f"{role} return {interval_text(chosen['returns'][role])}"
+    if len(findings["arms"]) == 1:
+        return _predictor_headline(findings, f"{best}. It has a {result} (intervals over levels and train seeds).")
     if difference is None:
         verdict = f"{NO_EFFECT}: no arm did better than the baseline {findings['baseline']!r} on validation levels"
     else:
@@ -143,11 +151,32 @@ def add_mixture_headline(findings: Mapping[str, Any]) -> dict[str, Any]:
         verdict = amount if detected else f"{amount}, {NO_EFFECT}"
     return {
         "headline": NO_EFFECT if not detected else f"{best}: {result}, {amount}",
-        "explanation": f"{best}. It has a {result}; {verdict} (intervals over levels and train seeds).",
+        "explanation": f"{best}. It has a {result}; {verdict} (intervals over levels and train seeds)."
+        + _stated(findings),
         "best_arm": chosen["arm"],
         "effect_detected": detected,
         **findings,
     }
+
+
+def _predictor_headline(findings: Mapping[str, Any], best: str) -> dict[str, Any]:
+    entries = findings.get("predictors", [])
+    detected = any(resolved(entries, key) for key in ("correlation", "gap_correlation"))
+    text = predictors_text(entries)
+    return {
+        "headline": text if detected else NO_EFFECT,
+        "explanation": best if detected else f"{text} {best}".strip(),
+        "best_arm": findings["arms"][0]["arm"],
+        "effect_detected": detected,
+        **findings,
+    }
+
+
+def _stated(findings: Mapping[str, Any]) -> str:
+    design = findings.get("design")
+    if not design:
+        return ""
+    return f" Stated before the search: a difference of {design['smallest_difference']:.2f} can be detected."
 
 
 def _differences(
@@ -192,6 +221,7 @@ def draw_mixture_pictures(findings: Mapping[str, Any]) -> list[Picture]:
     told = "; ".join(f"{name} {interval_text(value)}" for name, value in values.items())
     reached = "; ".join(f"{name} {line['mean'][-1]:.3f}" for name, line in lines.items() if line["mean"])
     return [
+        *predictor_pictures(findings),
         Picture(
             name="arms",
             caption="Equal compute for every arm.",
@@ -213,10 +243,11 @@ def build_mixture_tiles(findings: Mapping[str, Any]) -> list[Tile]:
     role = "test" if "test" in chosen["returns"] else "validation"
     difference = findings["differences"].get(chosen["arm"])
     against = "the baseline itself" if difference is None else interval_text(difference, signed=True)
+    compared = Tile("Against the baseline", against, f"{findings['baseline']}, at equal compute, on the same levels")
     return [
         Tile("Best mixture", weights_text(chosen["weights"]), f"of the arm {chosen['arm']}, by validation return"),
         Tile(f"{role.capitalize()} return", interval_text(chosen["returns"][role]), "full runs on fresh seeds"),
-        Tile("Against the baseline", against, f"{findings['baseline']}, at equal compute, on the same levels"),
+        *([compared] if len(findings["arms"]) > 1 else []),
         seal_tile(findings),
     ]
 

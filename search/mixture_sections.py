@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.headline import interval_text
+from search.mixture_pilot import design_section
+from search.predictors_section import predictors_section
 from search.report_parts import MISSING, SPLITS, Section, Table, count_text
 from search.report_provenance import failures_section, ledger_section, reproduction_section
 from search.report_shown import episodes_section, sheets_section
@@ -19,6 +21,7 @@ def build_mixture_sections(findings: Findings, pictures: Sequence[str]) -> list[
     sections = [
         arms_section(findings, pictures),
         each_env_section(findings),
+        *(section for section in (design_section(findings), predictors_section(findings, pictures)) if section.table),
         weights_section(findings),
         search_section(findings, pictures),
         episodes_section(findings, pictures),

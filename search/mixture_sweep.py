@@ -15,14 +15,15 @@ from actors.pool import ActorPool
 from data.dataset import Dataset
 from data.files import atomic_write_json, check_disk_space
 from envs.console import Progress, say
-from envs.errors import RunError
 from envs.spec import LevelSet
 from search.judging import EVALUATIONS_FOLDER, Judge
-from search.mixture_arms import Arms, summary
+from search.mixture_arms import Arms
 from search.mixture_config import MixtureSearchConfig, parse_recorded
 from search.mixture_envs import judge_elsewhere, read_tests_elsewhere
+from search.mixture_measures import measured_summary
+from search.mixture_pilot import run_pilot
 from search.mixture_report import write_mixture_report
-from search.mixture_trials import MixtureTrial, check_mixture_study, experiment_of, source_paths
+from search.mixture_trials import MixtureTrial, check_mixture_study, experiment_of, mixture_policy, source_paths
 from search.mixture_tuning import confirm_mixtures, search_mixtures
 from search.phases import StudyPolicy
 from search.preflight import CHECKPOINT_BYTES, machine
@@ -77,14 +78,17 @@ def _run_phases(config: MixtureSearchConfig, out: Path, log: StudyLog) -> None:
         sources = record_sources(config, out)
         log.add(sources=sources)
     arms = Arms(config, out, {name: record["transitions"] for name, record in sources.items()})
+    if config.pilot_seeds and not log.has("design"):
+        with log.timed("pilot"):
+            log.add(design=run_pilot(config, arms, out))
     with log.timed("search"):
         search_mixtures(config, arms, out)
-        log.add(configurations=summary(arms))
+        log.add(configurations=measured_summary(config, arms, out))
     confirming = arms.confirming()
     with log.timed("confirm"):
         confirm_mixtures(config, confirming, out)
         log.add(confirmed=_confirmed(config, confirming, out), compute=_compute(config, arms, confirming, out))
-    policies = [_policy(config, trial, out) for trial in confirming]
+    policies = [mixture_policy(config, trial, out) for trial in confirming]
     random = _random_policy(config, policies, out)
     with log.timed("judge"), ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
         judge = Judge(config, out, pool, random.levels)
@@ -145,24 +149,8 @@ def read_mixture_config(study_dir: Path) -> MixtureSearchConfig:
 
 
 def _trials(config: MixtureSearchConfig) -> int:
-    return len(config.arms) * (config.num_proposals * len(config.seeds) + len(config.confirm_seeds))
-
-
-def _policy(config: MixtureSearchConfig, trial: MixtureTrial, out: Path) -> StudyPolicy:
-    checkpoint = trial_path(out, trial.trial_id) / "checkpoints" / config.checkpoint
-    if not checkpoint.exists():
-        raise RunError(
-            f"The full run {trial.trial_id} left no checkpoint: its loss diverged. Narrow the dimensions and search "
-            "again in another --out."
-        )
-    levels = open_training_data(experiment_of(config, trial, out)).levels
-    return StudyPolicy(
-        name=trial.trial_id,
-        checkpoint=checkpoint.resolve(),
-        levels=levels,
-        num_levels=len(levels),
-        train_seed=trial.seed,
-        columns={"config_id": trial.config_id, "num_levels": len(levels), "arm": trial.arm},
+    return len(config.arms) * (config.num_proposals * len(config.seeds) + len(config.confirm_seeds)) + len(
+        config.pilot_seeds
     )
 
 

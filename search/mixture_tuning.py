@@ -20,15 +20,14 @@ from search.failures import ATTEMPTS, FailureLog
 from search.mixture_arms import Arms
 from search.mixture_config import RETURN, MixtureSearchConfig
 from search.mixture_trials import MixtureTrial, experiment_of
+from search.placing import concurrent_trials, trial_bundles
 from search.scheduler import TIME_ATTRIBUTE, halving
 from search.space import DIVERGED, trial_path
 from search.study import RESULT_FILE
-from search.tuning import concurrent_trials, trial_bundles
+from search.tuning import start_folder
 from trainers.launch import run
 from trainers.loop import DivergedError
 from trainers.reporter import TuneReporter
-
-TUNE_FOLDER = "tune"
 
 
 def search_mixtures(config: MixtureSearchConfig, arms: Arms, study_dir: Path) -> None:
@@ -46,16 +45,18 @@ def search_mixtures(config: MixtureSearchConfig, arms: Arms, study_dir: Path) ->
         _fit(config, study_dir, count, searcher=searcher)
 
 
-def confirm_mixtures(config: MixtureSearchConfig, trials: Sequence[MixtureTrial], study_dir: Path) -> None:
+def confirm_mixtures(
+    config: MixtureSearchConfig, trials: Sequence[MixtureTrial], study_dir: Path, *, label: str = "confirm"
+) -> None:
     """Run full trainings that have no result yet.
 
     Raises:
         RunError: If one failed.
     """
     pending = [t for t in trials if not (trial_path(study_dir, t.trial_id) / RESULT_FILE).exists()]
-    say(f"Confirm: {len(trials)} full runs on fresh seeds, {len(pending)} to run")
+    say(f"{label.capitalize()}: {len(trials)} full runs on fresh seeds, {len(pending)} to run")
     if pending:
-        _fit(config, study_dir, len(pending), trials=pending)
+        _fit(config, study_dir, len(pending), trials=pending, label=label)
 
 
 def run_mixture_trial(params: dict[str, Any], config: MixtureSearchConfig, study_dir: Path) -> None:
@@ -120,10 +121,9 @@ def _fit(
     *,
     searcher: ArmSearcher | None = None,
     trials: Sequence[MixtureTrial] = (),
+    label: str = "search",
 ) -> None:
-    tuning = study_dir.resolve() / TUNE_FOLDER
-    tuning.mkdir(exist_ok=True)
-    cluster = read_cluster(ray)
+    cluster, folder = read_cluster(ray), start_folder(study_dir)
     trainable = tune.with_resources(
         tune.with_parameters(run_mixture_trial, config=config, study_dir=study_dir.resolve()),
         tune.PlacementGroupFactory(trial_bundles(config, cluster)),
@@ -144,11 +144,10 @@ def _fit(
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            # Each start has a folder of its own: what counts is in the study's log and in the trials' folders.
-            name=f"{len(list(tuning.iterdir())):03d}",
-            storage_path=str(tuning),
+            name=folder.name,  # what counts is in the study's log and in the trials' folders
+            storage_path=str(folder.parent),
             verbose=0,
-            callbacks=[MixtureProgress("search" if searcher is not None else "confirm", count), FailureLog()],
+            callbacks=[MixtureProgress(label, count), FailureLog()],
             failure_config=tune.FailureConfig(max_failures=ATTEMPTS),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
         ),

@@ -12,7 +12,7 @@ from envs.errors import UsageError
 from metrics import statistics
 from metrics.protocol import ActionMode, Role
 from metrics.table import EvaluationTable
-from search.findings import NORMALIZED, Bootstrap, level_scores
+from search.level_scores import NORMALIZED, Bootstrap, level_scores
 from search.selection import RULES, BestMean, Choice, TrialScores, needs_crafted, trial_scores
 
 ORACLE = "oracle"

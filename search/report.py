@@ -8,8 +8,9 @@ from typing import Any
 
 from data.files import atomic_write_bytes, atomic_write_json, atomic_write_text
 from metrics.wandb_logger import Mode
-from search.findings import Bootstrap, build_findings
+from search.findings import build_findings
 from search.headline import add_headline
+from search.level_scores import Bootstrap
 from search.report_html import render_html
 from search.report_media import Animation, Picture
 from search.report_parts import SPLITS, Scene, Section, Table, time_text
@@ -17,6 +18,7 @@ from search.report_pictures import draw_pictures
 from search.report_sections import build_sections
 from search.report_tracking import track_report
 from search.study import read_study
+from search.surface import add_surface_headline, surface_findings
 
 REPORT_FOLDER = "report"
 PAGE_FILE = "index.html"
@@ -40,7 +42,9 @@ def write_report(study_dir: Path, bootstrap: Bootstrap | None = None, *, wandb: 
         RunError: If the study is unfinished or damaged.
     """
     study = read_study(study_dir)
-    findings = add_headline(build_findings(study, bootstrap))
+    findings = build_findings(study, bootstrap)
+    findings["surface"] = surface_findings(study, findings["mode"], bootstrap or Bootstrap())
+    findings = add_surface_headline(findings) if findings["surface"] else add_headline(findings)
     pictures = draw_pictures(findings, study.directory)
     sections = build_sections(findings, [picture.name for picture in pictures])
     folder = study_dir / REPORT_FOLDER

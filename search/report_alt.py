@@ -62,6 +62,17 @@ def mixtures_alt(points: Sequence[MixturePoint], value_label: str) -> str:
     return f"Mixtures and their {value_label}: {', '.join(values)}."
 
 
+def robustness_alt(entry: Mapping[str, Any]) -> str:
+    """The return under every change, in the first action mode."""
+    curve = [point for point in entry["curve"] if point["mode"] == entry["curve"][0]["mode"]]
+    values = [
+        ("unchanged" if point["family"] == "none" else f"{point['family']} {point['strength']}")
+        + f" {point['normalized_return']['point']:.2f}"
+        for point in curve
+    ]
+    return f"Normalized return of {entry['policy']} under changes: {', '.join(values)}."
+
+
 def lines_alt(lines: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> str:
     """Where every curve begins and ends."""
     courses = [f"{SPLITS[role]} from {line['mean'][0]:.2f} to {line['mean'][-1]:.2f}" for role, line in lines.items()]

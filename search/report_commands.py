@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from search.findings import Bootstrap
+from envs.errors import UsageError
+from search.level_scores import Bootstrap
 
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +18,12 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="first play the episodes that the report shows (training levels and unseen ones outside the sealed test), "
         "from the trials' checkpoints; a sweep does it by itself",
+    )
+    parser.add_argument(
+        "--robustness",
+        action="store_true",
+        help="first play the selected configuration under visual changes and shifts (validation levels, never the "
+        "sealed test), from the trials' checkpoints; a sweep does it with robustness=true",
     )
     parser.add_argument(
         "--wandb",
@@ -34,11 +41,8 @@ def run_report(args: argparse.Namespace) -> dict[str, Any]:
     from search.studies import report_any
     from search.study import read_json
 
-    if args.animate:
-        from search.showing import show_study
-        from search.study import read_study
-
-        show_study(read_study(args.directory))
+    if args.animate or args.robustness:
+        _play_for(args)
     page = report_any(args.directory, _bootstrap(args), wandb=args.wandb)
     numbers = read_json(page.with_name(NUMBERS_FILE))
     files = {"page": page, "markdown": page.with_name(MARKDOWN_FILE), "numbers": page.with_name(NUMBERS_FILE)}
@@ -48,6 +52,29 @@ def run_report(args: argparse.Namespace) -> dict[str, Any]:
     chosen = ("headline", "explanation", "effect_detected", "test_difference_of_ends", "gap_at_ends", "differences")
     shown = {name: numbers[name] for name in chosen if name in numbers}
     return {name: str(path) for name, path in files.items()} | shown
+
+
+def _play_for(args: argparse.Namespace) -> None:
+    """What the report is to show besides the study's results."""
+    from actors.cluster import ray_session
+    from search.showing import show_study
+    from search.studies import is_mixture_search
+    from search.study import read_study
+    from search.sweep import play_robustness, read_config
+
+    if args.robustness and is_mixture_search(args.directory):
+        raise UsageError(
+            f"{args.directory} is a mixture search, whose report has no robustness curve; leave out --robustness, or "
+            "evaluate one of its trials: gengap evaluate TRIAL --robustness."
+        )
+    study = read_study(args.directory)
+    if args.animate:
+        show_study(study)
+    if args.robustness:
+        if study.selection is None:
+            raise UsageError(f"The study {args.directory} has selected nothing yet, so there is nothing to play.")
+        with ray_session(args.address):
+            play_robustness(read_config(args.directory), args.directory.resolve(), study.selection)
 
 
 def add_status_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,11 +14,23 @@ from matplotlib.figure import Figure
 from metrics import panels, plots
 from metrics.figure import PHONE, WIDE, Shape
 from metrics.protocol import Role
+from metrics.robustness_plot import robustness_figure
 from search.headline import interval_text, random_band
-from search.report_alt import gap_alt, heatmap_alt, lines_alt, mixtures_alt, profiles_alt, returns_alt, sheet_alt
+from search.predictors_section import predictor_pictures
+from search.report_alt import (
+    gap_alt,
+    heatmap_alt,
+    lines_alt,
+    mixtures_alt,
+    profiles_alt,
+    returns_alt,
+    robustness_alt,
+    sheet_alt,
+)
 from search.report_media import THIRD, Animation, Picture
 from search.report_parts import SPLITS, percent_text
 from search.report_shown import animations, shown_file
+from search.surface_section import surface_pictures
 
 Findings = Mapping[str, Any]
 
@@ -26,11 +38,14 @@ Findings = Mapping[str, Any]
 def draw_pictures(findings: Findings, study_dir: Path) -> list[Picture | Animation]:
     """Every picture for which there are numbers or files."""
     return [
+        *surface_pictures(findings),
         *_returns(findings),
         *_gap(findings),
         *_heatmaps(findings),
         *_profiles(findings),
         *_mixtures(findings),
+        *predictor_pictures(findings),
+        *_robustness(findings),
         *_curves(findings),
         *shown_pictures(findings, study_dir),
     ]
@@ -46,7 +61,7 @@ def shown_pictures(findings: Findings, study_dir: Path) -> list[Picture | Animat
 
 def _returns(findings: Findings) -> Iterator[Picture]:
     levels = [entry for entry in findings["levels"] if entry["returns"]]
-    if not levels:
+    if not levels or (len(levels) == 1 and findings.get("surface")):
         return
     random = random_band(findings)
 
@@ -69,7 +84,7 @@ def _returns(findings: Findings) -> Iterator[Picture]:
 
 def _gap(findings: Findings) -> Iterator[Picture]:
     levels = [entry for entry in findings["levels"] if entry["gap"]]
-    if levels:
+    if levels and not (len(levels) == 1 and findings.get("surface")):
         role, first, last = levels[0]["gap"]["role"], levels[0], levels[-1]
         caption = (
             f"Train minus {SPLITS[role]}, normalized: {interval_text(first['gap'], signed=True)} at "
@@ -118,9 +133,19 @@ def _profiles(findings: Findings) -> Iterator[Picture]:
     yield Picture(name="profiles", caption=caption, alt=profiles_alt(lines, split), draw=_shaped(draw))
 
 
+def _robustness(findings: Findings) -> Iterator[Picture]:
+    for number, entry in enumerate(findings["robustness"]):
+        seeds = f", mean over {len(entry['policies'])} train seeds" if len(entry["policies"]) > 1 else ""
+        draw = partial(robustness_figure, entry["curve"], title=f"Robustness of {entry['policy']}")
+        caption = f"{entry['policy']}{seeds}: normalized return against the strength of each change, and under shifts."
+        yield Picture(
+            name=f"robustness_{number}", caption=caption, alt=robustness_alt(entry), draw=_shaped(draw), shape=WIDE
+        )
+
+
 def _mixtures(findings: Findings) -> Iterator[Picture]:
     """Return on the most sealed split that every mixture was played on."""
-    entries = findings["mixtures"]
+    entries = findings["mixtures"] if findings["strata"] else []
     roles = (Role.TEST.value, Role.VALIDATION.value, Role.TRAIN_HELDOUT.value)
     role = next((role for role in roles if entries and all(role in entry["returns"] for entry in entries)), None)
     if role is None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from metrics.ledger import ledger_table
 from metrics.protocol import Role
-from search.report_parts import MISSING, REPEATED, SPLITS, Findings, Section, Table, count_text, played_roles, time_text
+from search.report_parts import MISSING, SPLITS, Findings, Section, Table, count_text, played_roles, time_text
 
 
 def selection_section(findings: Findings) -> Section:
@@ -34,21 +35,12 @@ def ledger_section(findings: Findings) -> Section:
     """Every read of the sealed test, repeated ones flagged."""
     records = findings["ledger"]
     repeated = sum(bool(record.get("repeated")) for record in records)
-    rows = [
-        [
-            time_text(str(record.get("issued_at", ""))).removesuffix(" UTC"),
-            str(record["policy_id"]),
-            str(record["rule"]),
-            str(record["reason"]),
-            REPEATED if record.get("repeated") else "first read",
-        ]
-        for record in records
-    ]
+    header, rows = ledger_table(records)
     return Section(
         title="Ledger of the sealed test",
         short="Sealed test",
         note="Test levels are played only with a recorded permit, after selection.",
-        table=Table(["when (UTC)", "policy", "rule", "reason", "read"], rows or [["not yet", "", "", "", ""]]),
+        table=Table(header, rows or [["not yet", *[""] * (len(header) - 1)]]),
         warning=" ".join(_ledger_warnings(findings, repeated)),
     )
 

@@ -9,11 +9,18 @@ from search.headline import interval_text
 from search.report_parts import MISSING, SPLITS, Findings, Section, Table, cells, count_text, percent_text, played_roles
 
 SHOWN_STRATA = 6
+_WORST = {
+    "median": "median",
+    "optimality_gap": "optimality gap",
+    "cvar": "CVaR 10 % of scores",
+    "level_cvar": "CVaR 10 % of levels",
+}
 HELDOUT_NOTE = " What is lost on unseen levels like training was memorized; what is lost beyond them is the shift."
 
 
 def returns_section(findings: Findings, pictures: Sequence[str]) -> Section:
     """Raw returns at every level count, with the random policy, the expert and retrained policies below."""
+    surface = findings.get("surface")
     rows = [
         [
             f"{entry['num_levels']:,}",
@@ -30,7 +37,8 @@ def returns_section(findings: Findings, pictures: Sequence[str]) -> Section:
         title="Return against the number of training levels",
         short="Returns",
         note=f"Episode return ({findings['mode']} actions), mean with {percent_text(findings)} intervals over levels "
-        "and train seeds; the gap is in normalized returns.",
+        "and train seeds; the gap is in normalized returns."
+        + (f" Each row is of the best {surface['axis']} by the selection rule." if surface else ""),
         table=Table(
             ["training levels", *(SPLITS[role] for role in played_roles(findings)), "gap", "transitions"], rows
         ),
@@ -59,6 +67,33 @@ def aggregates_section(findings: Findings) -> Section:
         table=Table(
             ["split", "training levels", "seeds x levels", "mean", "IQM", "mean, stratified", "IQM, stratified"], rows
         ),
+    )
+
+
+def worst_section(findings: Findings) -> Section:
+    """Median, optimality gap and the worst tenth on every split, and how probably more levels are better."""
+    rows = [
+        [SPLITS[role], f"{entry['num_levels']:,}", *(interval_text(entry["aggregates"][role][name]) for name in _WORST)]
+        for role in played_roles(findings)
+        for entry in findings["levels"]
+        if role in entry["aggregates"]
+    ]
+    return Section(
+        title="The middle, the worst and the best",
+        short="Worst levels",
+        note="Normalized return. Median over levels; optimality gap: how much lacks to the best on average; CVaR 10 %: "
+        "mean of the worst tenth of all scores, and of the levels (means over train seeds). Intervals resample levels "
+        f"and train seeds.{_improvement_text(findings['test_difference_of_ends'])}",
+        table=Table(["split", "training levels", *_WORST.values()], rows) if rows else None,
+    )
+
+
+def _improvement_text(ends: Mapping[str, Any] | None) -> str:
+    if ends is None or "probability_of_improvement" not in ends:
+        return ""
+    return (
+        f" On a {SPLITS[ends['role']]} level, a policy of {ends['last']:,} training levels scores above one of "
+        f"{ends['first']:,} with probability {interval_text(ends['probability_of_improvement'])}, ties counting half."
     )
 
 
@@ -97,7 +132,7 @@ def mixtures_section(findings: Findings, pictures: Sequence[str]) -> Section:
             count_text(entry["realised_transitions"]),
             *cells(entry["returns"], findings),
         ]
-        for entry in findings["mixtures"]
+        for entry in (findings["mixtures"] if findings["strata"] else ())
     ]
     roles = (SPLITS[role] for role in played_roles(findings))
     header = ["training levels", "mixture", "share of draws", "transitions", *roles]

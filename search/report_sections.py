@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from metrics.profiles import TOO_FEW_VALUES
 from search.predictors_section import predictors_section
-from search.profiles import TOO_FEW_VALUES
 from search.report_parts import Findings, Section
 from search.report_provenance import (
     datasets_section,
@@ -24,8 +24,11 @@ from search.report_results import (
     modes_section,
     profiles_section,
     returns_section,
+    worst_section,
 )
 from search.report_shown import episodes_section, sheets_section
+from search.robustness import regrets_section, robustness_section
+from search.surface_section import surface_section
 
 
 def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]:
@@ -36,6 +39,7 @@ def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]
         pictures: Names of the pictures that were drawn.
     """
     sections = [
+        surface_section(findings, pictures),
         returns_section(findings, pictures),
         gap_section(findings, pictures),
         episodes_section(findings, pictures),
@@ -43,11 +47,14 @@ def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]
         levels_section(pictures),
         profiles_section(findings, pictures),
         mixtures_section(findings, pictures),
-        predictors_section(findings),
+        predictors_section(findings, pictures),
+        robustness_section(findings, pictures),
         curves_section(findings, pictures),
         modes_section(findings),
         aggregates_section(findings),
+        worst_section(findings),
         selection_section(findings),
+        regrets_section(findings),
         ledger_section(findings),
         datasets_section(findings),
         trials_section(findings),
@@ -78,4 +85,14 @@ def _left_out(findings: Findings, pictures: Sequence[str]) -> Iterator[str]:
         yield (
             "Training curves: the trials were evaluated fewer than two times while they learned "
             "(train.evaluate_every sets how often)."
+        )
+    if not findings["robustness"]:
+        yield (
+            "Robustness: no policy was played under changes. `gengap report DIR --robustness` plays the selected "
+            "configuration, where the trials' checkpoints are there."
+        )
+    if not findings["regrets"]:
+        yield (
+            "What each selection rule would have chosen: `gengap rules DIR --test REASON` finds out, and for that "
+            "reads the test levels with every policy."
         )

@@ -10,8 +10,7 @@ from data.files import atomic_write_json
 from envs.console import say
 from envs.errors import UsageError
 from metrics.protocol import ACTION_MODES
-
-REGRETS_FILE = "rules.json"
+from search.study import REGRETS_FILE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +50,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     path = args.directory / REGRETS_FILE
     atomic_write_json(path, {"mode": args.mode, "rules": entries})
     _print(entries)
-    say(f"Written to {path}. Every policy has read this test, so choose nothing by it.")
+    say(
+        f"Written to {path}. Every policy has read this test, so choose nothing by it. The table "
+        f"becomes a section of the study's report: gengap report {args.directory}"
+    )
     return {"study": str(args.directory), "mode": args.mode, "rules": entries}
 
 

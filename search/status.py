@@ -11,7 +11,7 @@ from typing import Any
 from envs.errors import UsageError
 from metrics.history import read_history, series
 from metrics.loggers import STEP
-from search.space import TrialSpec, dataset_path, trial_path
+from search.space import DIVERGED, STOPPED, TrialSpec, dataset_path, trial_path
 from search.study import CONFIG_FILE, HISTORY_FILE, RESULT_FILE, STUDY_FILE, Study, read_json, read_study
 
 VALIDATION = "eval/validation/normalized_return"
@@ -100,12 +100,19 @@ def run_status(directory: Path, recorded: str | None = None) -> RunStatus:
     _, validation = series(history, VALIDATION)
     return RunStatus(
         name=directory.name,
-        state="finished" if (directory / RESULT_FILE).exists() else recorded or "begun",
+        state="finished" if (directory / RESULT_FILE).exists() else recorded or _ended(directory) or "begun",
         learner_step=int(history[-1][STEP]) if history else 0,
         learner_steps=read_json(config).get("train", {}).get("learner_steps") if config.exists() else None,
         validation=validation[-1] if validation else None,
         idle_s=round(max(0.0, time.time() - path.stat().st_mtime), 1),
     )
+
+
+def _ended(directory: Path) -> str | None:
+    """How a trial ended that left no result."""
+    if (directory / DIVERGED).exists():
+        return "diverged"
+    return "stopped early" if (directory / STOPPED).exists() else None
 
 
 def status_lines(value: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from metrics.wandb_logger import Mode
 from search.config import SweepConfig
-from search.findings import Bootstrap
+from search.level_scores import Bootstrap
 from search.mixture_config import MixtureSearchConfig
 from search.storage import EVERY_S, stored
 from search.study import STUDY_FILE, read_json, study_file

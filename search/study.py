@@ -24,6 +24,7 @@ RESULT_FILE = "result.json"
 SUPERSEDED = "superseded"
 FAILURES_FILE = "failures.jsonl"
 """A line for every attempt of a trial that failed; see `search.failures`."""
+REGRETS_FILE = "rules.json"
 RANDOM_POLICY = "random"
 EXPERT_POLICY = "expert"
 
@@ -72,7 +73,10 @@ class Study:
     level_counts: tuple[int, ...] = ()
     strata: str = ""
     """Tag that the mixtures are over; empty for none."""
+    axis: str = ""
+    """What the values of a second axis are of, "transitions" or "noise", say; empty for none."""
     mixtures: tuple[str, ...] = ("",)
+    """Mixtures over strata, or the values of the second axis."""
     num_transitions: int = 0
     seeds: tuple[int, ...] = ()
     learning_rates: tuple[float, ...] = ()
@@ -95,6 +99,9 @@ class Study:
     def searches_mixtures(self) -> bool:
         """Whether it is a mixture search: it then has arms, and one choice for each of them."""
         return "arms" in self.config
+
+    regrets: Mapping[str, Any] | None = None
+    """What `gengap rules` found, if it was asked."""
 
     def dataset(self, num_levels: int, mixture: str = "") -> DatasetRecord | None:
         """The dataset of a level count and mixture, if it was recorded."""
@@ -127,7 +134,7 @@ def read_study(directory: Path) -> Study:
     """
     value = read_json(study_file(directory))
     evaluations, selection = directory / EVALUATIONS_FILE, directory / SELECTION_FILE
-    config = directory / CONFIG_FILE
+    config, regrets = directory / CONFIG_FILE, directory / REGRETS_FILE
     try:
         return Study(
             directory=directory,
@@ -139,6 +146,7 @@ def read_study(directory: Path) -> Study:
             selection=Selection.from_json(read_json(selection)) if selection.exists() else None,
             ledger=tuple(Ledger(directory / LEDGER_FILE).records()),
             failures=tuple(_lines(directory / FAILURES_FILE)),
+            regrets=read_json(regrets) if regrets.exists() else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(
@@ -188,12 +196,6 @@ def set_aside(study_dir: Path, paths: Iterable[Path]) -> None:
         path.rename(place / path.name)
 
 
-def times_grown(study_dir: Path) -> int:
-    """How often trials were added; see `search.growth`."""
-    path = study_dir / STUDY_FILE
-    return len(read_json(path).get("grown", [])) if path.exists() else 0
-
-
 def _header(value: Mapping[str, Any]) -> dict[str, Any]:
     command = value.get("command", "")
     return {
@@ -203,6 +205,7 @@ def _header(value: Mapping[str, Any]) -> dict[str, Any]:
         "command": command if isinstance(command, str) else " ".join(command),
         "level_counts": tuple(sorted(value.get("level_counts", []))),
         "strata": str(value.get("strata", "")),
+        "axis": str(value.get("axis", "")),
         "mixtures": tuple(value.get("mixtures", [""])),
         "num_transitions": int(value.get("num_transitions", 0)),
         "seeds": tuple(value.get("seeds", [])),

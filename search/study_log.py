@@ -91,6 +91,10 @@ class StudyLog:
         self._value |= values
         atomic_write_json(self._path, self._value)
 
+    def has(self, field: str) -> bool:
+        """Whether a field was written, by this process or an earlier one."""
+        return field in self._value
+
     def timed(self, phase: str) -> _Timer:
         """A context that records how long a phase took, in seconds."""
         return _Timer(self, phase)

@@ -27,10 +27,11 @@ from search.preflight import check_study, machine
 from search.report import write_report
 from search.selection import Selection, find_rule
 from search.showing import show_if_possible
-from search.space import data_specs, trial_specs
+from search.space import data_specs, has_diverged, trial_specs
 from search.study import read_study, set_aside
 from search.study_log import StudyLog, begin_study, locked, read_study_config
 from search.tuning import run_trials
+from search.variants import axis_of
 
 
 def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command: str = "") -> Path:
@@ -39,7 +40,7 @@ def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command
     Collect one dataset per level count and mixture with the same number of transitions; search level count x mixture x
     learning rate x seed; judge every policy on all levels but the test's; select per level count, and per mixture;
     train the selected configuration again on several workers; read the sealed test once with the selected policies;
-    report.
+    play the robustness curve if it is asked for; report.
 
     Args:
         config: The study.
@@ -89,6 +90,9 @@ def _run_phases(config: SweepConfig, out: Path, log: StudyLog) -> None:
             spec.data_id: data["fingerprint"] for spec, data in zip(data_specs(config), datasets, strict=True)
         }
         _test(config, out, selection, fingerprints)
+    if config.robustness:
+        with log.timed("robustness"):
+            play_robustness(config, out, selection)
 
 
 def _judge(config: SweepConfig, out: Path, policies: list[StudyPolicy]) -> EvaluationTable:
@@ -120,6 +124,16 @@ def _test(config: SweepConfig, out: Path, selection: Selection, fingerprints: di
         judge.table()
 
 
+def play_robustness(config: SweepConfig, out: Path, selection: Selection) -> None:
+    """Play the configuration selected among all, every train seed of it, under visual changes and shifts."""
+    specs = [spec for spec in trial_specs(config) if spec.config_id == selection.overall]
+    with ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
+        judge = Judge(config, out, pool, study_levels(config))
+        for spec in specs:
+            if not has_diverged(out, spec):
+                judge.robustness(trial_policy(config, out, spec))
+
+
 def test_everything(config: SweepConfig, out: Path, reason: str) -> EvaluationTable:
     """Read the sealed test with every policy of a study: what a selection rule would have been worth, no result."""
     selection = Selection(rule="oracle", visible_roles=tuple(role.value for role in Role))
@@ -149,6 +163,7 @@ def open_study(config: SweepConfig, out: Path, command: str) -> StudyLog:
         "env": config.experiment.env,
         "level_counts": list(config.level_counts),
         **({"strata": config.strata, "mixtures": list(config.mixtures)} if config.strata else {}),
+        **({"axis": axis_of(config.variants), "mixtures": list(config.variants)} if config.variants else {}),
         "num_transitions": config.num_transitions,
         "seeds": list(config.seeds),
         "learning_rates": list(config.learning_rates),

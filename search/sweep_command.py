@@ -92,7 +92,8 @@ def _brought_back(args: argparse.Namespace) -> Path:
 
 
 def _new_config(args: argparse.Namespace) -> tuple[Any, Path]:
-    from search.recipes import MIXTURE_RECIPES, RECIPES, build_study
+    from search.mixture_recipes import MIXTURE_RECIPES
+    from search.recipes import RECIPES, build_study
 
     if args.recipe is None:
         raise UsageError(f"Name a recipe ({', '.join([*RECIPES, *MIXTURE_RECIPES])}) or a study to --resume.")
@@ -102,7 +103,8 @@ def _new_config(args: argparse.Namespace) -> tuple[Any, Path]:
 
 def _list_recipes() -> dict[str, Any]:
     from envs.overrides import field_names
-    from search.recipes import MIXTURE_RECIPES, RECIPES
+    from search.mixture_recipes import MIXTURE_RECIPES
+    from search.recipes import RECIPES
 
     every = {**RECIPES, **MIXTURE_RECIPES}
     for name, recipe in every.items():

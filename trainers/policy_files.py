@@ -64,7 +64,9 @@ def read_policy(checkpoint: Path, device: torch.device | str) -> TorchPolicy:
     tensors = load_file(checkpoint / PARAMETERS)
     network = _network(spec, description, tensors)
     precision: Precision = description.get("precision", "auto")
-    return build_policy(network.eval(), spec, description["policy_id"], device, precision)
+    policy = build_policy(network.eval(), spec, description["policy_id"], device, precision)
+    policy.freeze()
+    return policy
 
 
 def _network(spec: EnvSpec, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import pandas as pd
-
+from actors.conditions import play_conditions
 from actors.players import players
 from data.files import atomic_write_json
-from envs.console import Progress, say
+from envs.console import say
 from envs.errors import UsageError
 from envs.registry import make_spec
 from metrics.protocol import EvaluationProtocol, Role
-from metrics.robustness import Condition, all_conditions, protocol_for, robustness_curve
+from metrics.robustness import Condition, all_conditions, robustness_curve
 from metrics.table import EvaluationTable
 from trainers.judged import Judged
 
@@ -59,33 +58,18 @@ def _play(
     args: argparse.Namespace, judged: Judged, protocol: EvaluationProtocol, conditions: list[Condition]
 ) -> EvaluationTable:
     name, (policy, _) = next(iter(judged.policies(protocol).items()))
-    tables = []
-    with (
-        players(judged.evaluation.num_actors, args.address) as play,
-        Progress(f"robustness of {name}", len(conditions), "conditions") as progress,
-    ):
-        for number, condition in enumerate(conditions):
-            progress.update(number, note=f"{condition.family} {condition.strength}")
-            table = play(
-                policy,
-                protocol_for(condition, protocol),
-                roles=[condition.split.role],
-                seed=judged.seed,
-                num_envs=judged.evaluation.num_envs,
-                temperature=judged.evaluation.temperature,
-                extra={"family": condition.family, "strength": condition.strength, "note": condition.note},
-                policy_name=name,
-                train_seed=judged.seed,
-            )
-            tables.append(table.frame)
-        progress.update(len(conditions))
-    return EvaluationTable(_told_apart(pd.concat(tables, ignore_index=True)))
-
-
-def _told_apart(frame: pd.DataFrame) -> pd.DataFrame:
-    """A shift may play the very levels of the unchanged condition; its rows carry its name as the protocol."""
-    shifted = frame["family"] != "none"
-    return frame.assign(protocol=frame["protocol"].where(~shifted, frame["protocol"] + " " + frame["family"]))
+    with players(judged.evaluation.num_actors, args.address) as play:
+        return play_conditions(
+            play,
+            policy,
+            protocol,
+            conditions,
+            seed=judged.seed,
+            num_envs=judged.evaluation.num_envs,
+            temperature=judged.evaluation.temperature,
+            policy_name=name,
+            train_seed=judged.seed,
+        )
 
 
 def _draw(curve: list[dict[str, Any]], title: str, out: Any) -> list[str]:

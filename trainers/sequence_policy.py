@@ -37,6 +37,11 @@ class SequencePolicy(TorchPolicy):
         self._memory: _Memory | None = None
 
     @property
+    def memoryless(self) -> bool:
+        """It remembers what each slot has seen."""
+        return False
+
+    @property
     def max_slots(self) -> int | None:
         """As many as are asked for: its windows are computed together."""
         return None

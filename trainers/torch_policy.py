@@ -12,11 +12,10 @@ from torch import nn
 from actors.policy import BatchedColumn, PolicyInput
 from envs.spec import EnvSpec
 from trainers.config import Precision
+from trainers.networks.encoders import ImageEncoder
 from trainers.networks.inputs import collate
-from trainers.precision import autocast, place
-
-PART_ROWS = 16
-"""Fits the caches of a core; convolutions over 64 frames at once are slower, frame by frame."""
+from trainers.part_sizes import PART_ROWS, PartSizes
+from trainers.precision import autocast, keep_cast, place
 
 
 class TorchPolicy:
@@ -43,6 +42,18 @@ class TorchPolicy:
         self.policy_id = policy_id
         self.device = torch.device(device)
         self.precision: Precision = precision
+        self._sizes = PartSizes(self.network)
+
+    def freeze(self) -> None:
+        """Keep image encoders' weights as they are computed with; parameters must not change any more."""
+        for module in self.network.modules():
+            if isinstance(module, ImageEncoder):
+                keep_cast(module, self.device, self.precision)
+
+    @property
+    def memoryless(self) -> bool:
+        """A row's answer depends on that row alone, so episodes may change their slots."""
+        return True
 
     @property
     def max_slots(self) -> int | None:
@@ -53,21 +64,31 @@ class TorchPolicy:
     def act(self, inputs: PolicyInput) -> npt.NDArray[np.float32]:
         """Log-probabilities [B, A]; -inf beyond a row's candidates.
 
-        On a CPU larger batches of arrays are computed in parts of `PART_ROWS` rows, and only running rows: at the end
-        of an evaluation few slots still play. A row's answer is that of a part of this shape, whoever else is in it.
+        On a CPU arrays are computed in parts of `PART_ROWS` rows, and only running rows: at the end of an evaluation
+        few slots still play. A row's answer is that of a full part, whoever else is in it and however many they are.
         """
-        rows, size = _running_rows(inputs), len(inputs)
-        if self.device.type != "cpu" or size <= PART_ROWS or rows is None:
+        rows = _running_rows(inputs)
+        if self.device.type != "cpu" or rows is None:
             return self._log_probs(inputs.observations)
-        wanted = np.resize(rows, -(-len(rows) // PART_ROWS) * PART_ROWS)
-        parts = [
-            self._log_probs({name: column[part] for name, column in inputs.observations.items()})
-            for part in wanted.reshape(-1, PART_ROWS)
-        ]
-        found = np.concatenate(parts)[: len(rows)]
-        log_probs = np.full((size, found.shape[1]), -np.log(found.shape[1]), dtype=np.float32)
+        parts = [self._part(inputs.observations, rows[at : at + PART_ROWS]) for at in range(0, len(rows), PART_ROWS)]
+        found = np.concatenate(parts)
+        if len(rows) == len(inputs):
+            return found
+        log_probs = np.full((len(inputs), found.shape[1]), -np.log(found.shape[1]), dtype=np.float32)
         log_probs[rows] = found
         return log_probs
+
+    def _part(self, observations: Mapping[str, BatchedColumn], rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        """Of up to `PART_ROWS` rows, among others to fill the part up."""
+
+        def answers(size: int) -> npt.NDArray[np.float32]:
+            adjacent = size == len(rows) == rows[-1] - rows[0] + 1
+            chosen = slice(rows[0], rows[-1] + 1) if adjacent else np.resize(rows, size)
+            return self._log_probs({name: column[chosen] for name, column in observations.items()})
+
+        if len(rows) == PART_ROWS:
+            return answers(PART_ROWS)
+        return answers(self._sizes.smallest(len(rows), answers))[: len(rows)]
 
     def _log_probs(self, observations: Mapping[str, BatchedColumn]) -> npt.NDArray[np.float32]:
         with torch.inference_mode(), autocast(self.device, self.precision):

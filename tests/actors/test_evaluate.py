@@ -9,7 +9,7 @@ import pytest
 
 from actors.choice import choose_sampled, mixed_with_uniform
 from actors.evaluate import evaluate, evaluate_inline
-from actors.policy import PolicyInput
+from actors.policy import PolicyInput, RandomPolicy
 from actors.sources import SourceSpec, load_policy
 from envs.errors import UsageError
 from envs.registry import make_spec
@@ -225,3 +225,26 @@ def test_episodes_that_are_expected_to_be_long_begin_first_and_no_row_depends_on
     evaluate_inline(Levels(spec.num_actions, None), protocol(), num_envs=1)
     assert [frame for _, frame in ended] != longest_first
     assert sorted(frame for _, frame in ended) == sorted(longest_first)
+
+
+def test_levels_that_were_long_when_sampled_begin_first_when_greedy() -> None:
+    firsts: list[bytes] = []
+
+    class Noting:
+        """Acts at random and notes the first frame of every episode."""
+
+        policy_id = "noting"
+
+        def act(self, inputs: PolicyInput) -> np.ndarray:
+            if inputs.starting[0] and inputs.running is not None and inputs.running[0]:
+                firsts.append(np.asarray(inputs.observations["image"][0]).tobytes())
+            return RandomPolicy(make_spec("grid/default")).act(inputs)
+
+    split = Split(Role.TRAIN, LevelSet.range("grid/default", 0, 30))
+    table = evaluate_inline(Noting(), EvaluationProtocol("x", (split,), ("sampled", "greedy")), num_envs=1)
+    sampled = table.where(mode="sampled").frame.set_index("level")["length"]
+    level_of = {first: level for level, first in enumerate(firsts[:30])}
+    greedy = [int(sampled[level_of[first]]) for first in firsts[30:]]
+    assert len(greedy) == 30
+    assert greedy == sorted(greedy, reverse=True) != sampled.tolist()
+    assert len(set(greedy)) > 1

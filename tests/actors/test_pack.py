@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -19,9 +20,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors import unpack_work
 from actors.collect import CollectConfig, collect
-from actors.pack import audit, pack, unpack
+from actors.pack import audit, pack
 from actors.replaying import Workers
+from actors.unpack import unpack
 from data.commands import add_arguments, run
 from data.dataset import Dataset
 from data.episode import Episode
@@ -66,6 +69,48 @@ def test_actions_are_enough(tmp_path: Path, env: str, source: str, options: dict
         assert again.episodes[name].tolist() == dataset.episodes[name].tolist()
     if env == "procgen/maze":
         assert dataset.episodes["truncated"].any()
+
+
+@pytest.mark.parametrize(("env", "source", "options"), ENVS)
+def test_processes_make_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: str, source: str, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("actors.unpack._WORTH_A_PROCESS", 100)
+    dataset = record(tmp_path / "set", env, source, options)
+    pack(tmp_path / "set", tmp_path / "file", check=False)
+    begun, done = [], list[int]()
+
+    def wait_for_the_others(self: Any, stopped: Any) -> None:
+        if not begun:  # this process is ready long before they are, and there is little to do
+            begun.append(True)
+            while self._work.counters[0] < 2:
+                time.sleep(0.01)
+        run(self, stopped)
+
+    run = unpack_work.Unpacker.run
+    monkeypatch.setattr(unpack_work.Unpacker, "run", wait_for_the_others)
+    workers = Workers(num_envs=3, num_processes=2)
+    again = unpack(tmp_path / "file", tmp_path / "again", workers=workers, advance=done.append)
+    assert again.fingerprint == dataset.fingerprint
+    assert verify(tmp_path / "again") == []
+    assert done == sorted(done)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_killed_process_ends_the_unpacking_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.unpack._WORTH_A_PROCESS", 1)
+    file = long_pack(tmp_path)
+
+    def kill(self: Any, stopped: Any) -> None:
+        (other,) = multiprocessing.active_children()
+        assert other.pid is not None
+        os.kill(other.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(unpack_work.Unpacker, "run", kill)
+    with pytest.raises(RunError, match="ended with exit code -9"):
+        unpack(file, tmp_path / "out" / "again", workers=Workers(num_processes=2))
+    assert list((tmp_path / "out").iterdir()) == []
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.ray
@@ -294,7 +339,7 @@ def test_a_killed_unpack_leaves_no_dataset(tmp_path: Path, kill: signal.Signals)
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     images = f".{out.name}.partial-*/observation.image.bin"
     deadline_s = time.monotonic() + 60
-    while not any(path.stat().st_size for path in out.parent.glob(images)) and process.poll() is None:
+    while not list(out.parent.glob(images)) and process.poll() is None:
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
     os.kill(process.pid, kill)
@@ -358,3 +403,5 @@ def test_the_commands_say_what_they_did(tmp_path: Path, capsys: pytest.CaptureFi
 def test_workers_are_checked() -> None:
     with pytest.raises(UsageError, match="start at 0 and at 1"):
         Workers(num_actors=-1)
+    with pytest.raises(UsageError, match="the least is 1"):
+        Workers(num_processes=0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -221,3 +223,35 @@ def test_greedy_takes_the_first_of_the_best() -> None:
     choice = choose_greedy(np.array([[0, 2, 2], [1, 0, -np.inf]], dtype=np.float32))
     assert choice.actions.tolist() == [1, 0]
     assert choice.log_probs.tolist() == [[-math.inf, 0, -math.inf], [0, -math.inf, -math.inf]]
+
+
+class Memoryless(HashPolicy):
+    """Lets its episodes change their slots."""
+
+    memoryless = True
+
+
+@pytest.mark.procgen
+@pytest.mark.skipif(sys.platform != "linux", reason="Procgen runs on Linux x86-64 only")
+@pytest.mark.parametrize("game", ["coinrun", "dodgeball", "maze", "starpilot"])
+def test_the_last_long_episodes_move_together_and_stay_the_same(game: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from envs.procgen import ProcgenVectorEnv
+
+    moves: list[list[int]] = []
+    moved = ProcgenVectorEnv.moved
+
+    def noting(self: ProcgenVectorEnv, slots: np.ndarray) -> ProcgenVectorEnv:
+        moves.append(slots.tolist())
+        return moved(self, slots)
+
+    monkeypatch.setattr(ProcgenVectorEnv, "moved", noting)
+    jobs = [(level, episode) for level in range(6) for episode in range(2)]
+    results = {}
+    for kind in (HashPolicy, Memoryless):
+        with contextlib.closing(make_vec(f"procgen/{game}", 8)) as env:
+            played = list(play(env, kind(15), jobs, seed=3))
+        results[kind] = sorted(played, key=lambda result: (result.level, result.episode))
+    assert moves
+    assert all(len(slots) <= 4 for slots in moves)
+    assert results[HashPolicy] == results[Memoryless]
+    assert len(results[Memoryless]) == len(jobs)

@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as hnp
 from envs.errors import UsageError
 from envs.seeding import rng_for
 from metrics.aggregates import STATISTICS
-from metrics.profiles import performance_profile, profile_with_bands
+from metrics.panels import performance_profile as draw_profile
+from metrics.profiles import MAX_THRESHOLDS, performance_profile, profile_with_bands, shared_thresholds
 from metrics.scorecard import aggregate_scores, scorecard
 from metrics.table import KEY_COLUMNS, EvaluationTable
 from tests.metrics.rliable_library import load
@@ -62,6 +63,34 @@ def test_a_profile_without_bands_says_why_and_odd_thresholds_are_refused() -> No
     for cuts in ([], [0.5, 0.5], [1.0, 0.0]):
         with pytest.raises(UsageError, match="increasing"):
             profile_with_bands(np.ones((2, 5)), cuts, rng_for("x"))
+
+
+def test_thresholds_are_the_values_that_occur_or_evenly_spaced() -> None:
+    few = shared_thresholds([np.array([[0.0, 1.0]]), np.array([[0.5, 1.0, 0.5]])])
+    assert few is not None
+    np.testing.assert_allclose(few, [-0.02, 0.0, 0.5, 1.0])
+    many = shared_thresholds([np.linspace(0, 1, 500)[None]])
+    assert many is not None
+    assert len(many) == MAX_THRESHOLDS
+    assert many[0] < 0
+    assert many[-1] == 1.0
+    assert performance_profile(np.linspace(0, 1, 500)[None], many)[[0, -1]].tolist() == [1.0, 0.0]
+
+
+def test_a_game_that_is_won_or_lost_has_no_profile() -> None:
+    assert shared_thresholds([np.array([[-1.0, 1.0, 1.0]])]) is None
+    assert shared_thresholds([]) is None
+
+
+def test_profiles_with_and_without_bands_are_drawn() -> None:
+    scores = rng_for("drawn").random((2, 9))
+    lines = {
+        "with": profile_with_bands(scores, CUTS, rng_for("x"), num_resamples=50).to_json(),
+        "without": profile_with_bands(scores[:, :1], CUTS, rng_for("x")).to_json(),
+    }
+    assert lines["without"]["reason"]
+    axes = draw_profile(lines).axes[0]
+    assert (len(axes.lines), len(axes.collections)) == (2, 1)
 
 
 def table(envs: tuple[str, ...] = ("a",), levels: int = 12, seeds: int = 2) -> EvaluationTable:

@@ -12,7 +12,7 @@ from envs.errors import UsageError
 from metrics.protocol import Role
 from metrics.table import EvaluationTable
 from search.compare import compare, compare_lines
-from search.findings import Bootstrap
+from search.level_scores import Bootstrap
 from tests.search.synthetic_study import NO_EFFECT, Truth, rows, write_study
 
 FEW = Bootstrap(num_resamples=300)

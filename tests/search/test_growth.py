@@ -17,11 +17,11 @@ from search.mixture_config import MixtureSearchConfig
 from search.mixture_sweep import open_mixture_study
 from search.recipes import build_study, build_sweep
 from search.report_provenance import failures_section, ledger_section
-from search.space import TrialSpec, trial_groups, trial_path, trial_specs
+from search.space import STOPPED, TrialSpec, trial_groups, trial_path, trial_specs
 from search.study import read_study, set_aside
 from search.study_log import locked
 from search.sweep import open_study, read_config
-from search.tuning import tune_folder, unsettled
+from search.tuning import pending_groups
 from tests.search.synthetic_study import write_study
 from tests.search.test_mixture_search import SIZES, finish
 from tests.trainers.helpers import grid_experiment
@@ -90,15 +90,13 @@ def test_only_what_was_added_is_left_to_run(tmp_path: Path) -> None:
         trial_path(tmp_path, spec.trial_id).mkdir(parents=True)
         (trial_path(tmp_path, spec.trial_id) / "result.json").write_text("{}")
     last = trial_specs(config)[-1]
-    checkpoint = trial_path(tmp_path, last.trial_id) / "checkpoints" / "step-10"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "state.json").write_text("{}")
-    checkpoint.with_name("last").symlink_to("step-10")  # it was stopped early: no result, but it has ended
+    trial_path(tmp_path, last.trial_id).mkdir(parents=True)
+    (trial_path(tmp_path, last.trial_id) / STOPPED).write_text("{}")
 
     grown = grow_study(tmp_path, ["seeds=1,0,2", "level_counts=2,8,16"], "gengap sweep --resume x seeds=1,0,2")
     assert isinstance(grown, SweepConfig)
     assert read_config(tmp_path) == grown
-    added = {spec.trial_id for spec in unsettled(grown, tmp_path)}
+    added = {group[0].trial_id for group in pending_groups(grown, tmp_path)}
     assert added == {spec.trial_id for spec in trial_specs(grown)} - {spec.trial_id for spec in trial_specs(config)}
     assert len(added) == 5
     assert len(trial_groups(grown)) == 9
@@ -191,22 +189,6 @@ def test_a_mixture_search_grows_only_where_it_compares(tmp_path: Path, word: str
     open_mixture_study(mixture_study(tmp_path), tmp_path, "")
     with pytest.raises(UsageError, match=message):
         grow_study(tmp_path, [word], "")
-
-
-def test_tune_begins_anew_where_trials_were_added_or_the_study_moved(tmp_path: Path) -> None:
-    old, new = tmp_path / "old", tmp_path / "new"
-    grid_study(old)
-
-    def used(study: Path) -> str:
-        folder = tune_folder(study)
-        folder.mkdir(exist_ok=True)
-        return folder.name
-
-    assert [used(old), used(old)] == ["tune", "tune"]
-    grow_study(old, ["seeds=0,1,2"], "")
-    assert [used(old), used(old)] == ["tune-1", "tune-1"]
-    old.rename(new)
-    assert [used(new), used(new)] == ["tune-2", "tune-2"]
 
 
 def test_a_trial_goes_on_in_a_study_that_was_moved(tmp_path: Path) -> None:

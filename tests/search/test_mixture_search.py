@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ from envs.overrides import config_from_json
 from metrics.table import EvaluationTable
 from search.mixture_arms import LOG_FILE, Arms
 from search.mixture_config import MixtureSearchConfig, losses_of
+from search.mixture_recipes import MIXTURE_RECIPES
 from search.mixture_sweep import open_mixture_study, read_mixture_config, record_sources
 from search.mixture_trials import MixtureTrial, check_mixture_study, experiment_of, trial_losses
-from search.recipes import MIXTURE_RECIPES, build_study
+from search.recipes import build_study
 from search.space import trial_path
 from search.studies import read_any_config
 from trainers.training_data import open_training_data
@@ -36,6 +38,7 @@ SMALL = [
     "num_proposals=2",
     "proxy_steps=20",
     "confirm_seeds=100,101",
+    "pilot_seeds=200,201",
     "experiment.train.learner_steps=40",
     "experiment.train.evaluate_every=10",
     "experiment.train.batch_size=16",
@@ -103,6 +106,8 @@ def test_a_recipe_is_complete_and_survives_json(name: str, tmp_path: Path) -> No
         (["dimensions.train.learning_rat=log 1e-4 1e-2"], r"Did you mean 'train\.learning_rate'"),
         (["dimensions.train.learner_steps=int 100 200"], "equal compute"),
         (["confirm_seeds=1,2"], "confirm with fresh ones"),
+        (["pilot_seeds=200"], "two or more that nothing else uses"),
+        (["pilot_seeds=200,107"], "two or more that nothing else uses"),
         (["proxy_steps=451"], "at most as long as a full run"),
         (["sources.aimless=random levels=0:10"], "transitions=N"),
         (["sources.aimless=grid-exprt levels=0:10 transitions=5"], "Did you mean 'grid-expert'"),
@@ -117,7 +122,7 @@ def test_what_cannot_be_searched_is_refused_before_anything_starts(words: list[s
 def test_a_budget_that_a_source_cannot_fill_names_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"asks for 400 of 2000 transitions from 'small'; it holds 300, 100 too few"):
         Arms(study("minimum_weight=0.2"), tmp_path, {"small": 300, "large": 5000})
-    with pytest.raises(UsageError, match="The arm 'stratified' has the same weights in all of its 8 trials"):
+    with pytest.raises(UsageError, match="The arm 'stratified' has the same weights in all of its 16 trials"):
         Arms(dataclasses.replace(study(), dimensions={}), tmp_path, SIZES)
 
 
@@ -129,7 +134,7 @@ def test_arms_take_turns_and_share_what_is_not_their_mixture(tmp_path: Path) -> 
         for trial in trials:
             finish(tmp_path, trial, 0.5)
             arms.end(trial)
-    assert [trial.arm for trial in seen] == ["search", "stratified"] * 8, "equal compute"
+    assert [trial.arm for trial in seen] == ["search", "stratified"] * 16, "equal compute"
     by_arm = {name: [trial for trial in seen if trial.arm == name] for name in arms.proposers}
     for number, (searched, equal) in enumerate(zip(by_arm["search"], by_arm["stratified"], strict=True)):
         assert searched.number == equal.number == number
@@ -138,7 +143,7 @@ def test_arms_take_turns_and_share_what_is_not_their_mixture(tmp_path: Path) -> 
             assert searched.values == equal.values, "the same learning rates for both"
     confirming = arms.confirming()
     assert [(trial.arm, trial.seed) for trial in confirming] == [
-        (arm, seed) for arm in ("search", "stratified") for seed in (100, 101, 102, 103)
+        (arm, seed) for arm in ("search", "stratified") for seed in range(100, 108)
     ]
 
 
@@ -178,7 +183,7 @@ def test_a_trial_is_a_proxy_of_the_full_run_and_repeats_each_source_alike(tmp_pa
     record_sources(config, tmp_path)
     # More of the first source than it holds: it is repeated, by the proxy as much as by the full run.
     trial = MixtureTrial(arm="search", number=0, seed=0, weights=(0.8, 0.1, 0.1), values={"train.learning_rate": 2e-3})
-    full = dataclasses.replace(trial, confirming=True)
+    full = dataclasses.replace(trial, kind="confirmed")
     epochs = {}
     for name, one in (("proxy", trial), ("full", full)):
         experiment = experiment_of(config, one, tmp_path)
@@ -256,6 +261,11 @@ def test_a_killed_study_resumes_to_a_sealed_report(tmp_path: Path) -> None:
         assert arm["returns"]["test"]["low"] <= arm["returns"]["test"]["mean"] <= arm["returns"]["test"]["high"]
         assert sum(arm["weights"].values()) == pytest.approx(1)
     assert set(report["differences"]) == {"search"}
+    assert report["design"]["pilot_runs"] == 2
+    assert report["design"]["num_levels"] == 8
+    first_trial = min((out / "trials").glob("*-000-seed-0/metrics.jsonl"), key=lambda path: path.stat().st_mtime)
+    assert datetime.fromisoformat(report["design"]["stated_at"]).timestamp() < first_trial.stat().st_mtime
+    assert len([entry for entry in report["configurations"] if len(entry["reached"]) == 2]) == 4
     table = EvaluationTable.read(out / "evaluations.parquet")
     tested = set(table.where(role="test").policies)
     assert tested == {f"{arm}-confirmed-seed-{seed}" for arm in report["compute"] for seed in (100, 101)}

@@ -21,8 +21,9 @@ from metrics.figure import FILE
 from metrics.ledger import Ledger
 from metrics.protocol import Role
 from metrics.table import EvaluationTable
-from search.findings import NORMALIZED, RAW, Bootstrap, build_findings, level_scores
+from search.findings import build_findings
 from search.headline import NO_EFFECT, add_headline
+from search.level_scores import NORMALIZED, RAW, Bootstrap, level_scores
 from search.report import write_report
 from search.report_commands import add_report_arguments, run_report
 from search.report_hero import build_tiles, seal_tile

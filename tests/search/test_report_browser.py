@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from search.findings import Bootstrap
+from search.level_scores import Bootstrap
 from search.report import write_report
 from search.showing import show_study
 from search.study import read_study

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from data.files import atomic_write_json
-from search.findings import Bootstrap
+from search.level_scores import Bootstrap
 from search.report import write_report
 from search.report_shown import wanted_examples
 from search.report_tracking import track_report

@@ -21,7 +21,7 @@ from metrics.ledger import SealedTestError
 from metrics.protocol import Role
 from metrics.table import EvaluationTable
 from search.examples import SHEET_LEVELS, WON, choose_examples, choose_sheets
-from search.findings import Bootstrap
+from search.level_scores import Bootstrap
 from search.recipes import build_sweep
 from search.report import write_report
 from search.report_shown import episodes_section, read_shown

@@ -15,13 +15,14 @@ from ray.tune.schedulers import TrialScheduler
 from actors.placement import Cluster
 from envs.errors import RunError, UsageError
 from search.config import SweepConfig
+from search.placing import concurrent_trials, trial_resources
 from search.preflight import check_names, check_study, study_bytes
 from search.recipes import RECIPES, build_sweep
 from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler
 from search.space import dataset_path, experiment_of, param_space, trial_groups, trial_specs
 from search.study_log import StudyLog
 from search.sweep import locked, open_study, read_config
-from search.tuning import concurrent_trials, read_result, run_trial, trial_resources
+from search.tuning import read_result, run_trial
 from tests.trainers.helpers import record_grid
 from trainers.reporter import NullReporter
 

@@ -144,7 +144,7 @@ def test_a_configuration_that_diverges_is_passed_over(tmp_path: Path) -> None:
     trials = json.loads((out / "study.json").read_text())["trials"]
     assert {(trial["learning_rate"], trial["status"]) for trial in trials} == {(1e-3, "finished"), (1e30, "diverged")}
     for trial in trials:
-        attempts = list((out / "tune").glob(f"*{trial['trial_id']}*/error.txt"))
+        attempts = list((out / "tune").rglob(f"*{trial['trial_id']}*/error.txt"))
         assert attempts == [], "it was tried again"
     selected = json.loads((out / "selection.json").read_text())
     assert all("lr-0.001" in choice["config_id"] for choice in selected["choices"])

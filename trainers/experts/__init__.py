@@ -59,4 +59,6 @@ def load_expert(name: str, folder: Path = FOLDER, device: torch.device | str = "
         network.load_state_dict(load_file(folder / f"{name}.safetensors"))  # float16 is widened on the way
     except Exception as error:
         raise RunError(f"The expert {name!r} in {folder} is damaged: {type(error).__name__}: {error}") from error
-    return TorchPolicy(network.eval(), spec, provenance["policy_id"], device)
+    policy = TorchPolicy(network.eval(), spec, provenance["policy_id"], device)
+    policy.freeze()
+    return policy

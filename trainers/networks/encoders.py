@@ -12,6 +12,7 @@ from envs.errors import UsageError
 from envs.spec import EnvSpec
 from trainers.config import NetworkConfig, Pixels
 from trainers.networks.inputs import RaggedTensor, TensorObservations
+from trainers.networks.rows import apply_to_rows
 from trainers.networks.texts import BytesEmbedding, Encoded, ragged, split_candidates, text_columns
 
 
@@ -97,7 +98,7 @@ class ImageEncoder(nn.Module):
         image = _fixed(observations, self.column)
         features = self._pooled(scaled_pixels(image, next(self.parameters()), self.pixels))
         for layer in [*self.inner, *([] if self.linear is None else [self.linear])]:
-            features = F.relu(layer(features))
+            features = F.relu(apply_to_rows(layer, features))
         return features
 
     def drop_projection(self) -> int:
@@ -147,6 +148,31 @@ class ResidualBlock(nn.Module):
         return maps + self.second(F.relu(self.first(F.relu(maps)), inplace=True))
 
 
+class HalvingMaxPool(nn.Module):
+    """The maximum over 3 x 3 places, every second one in both directions."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps [B, C, H / 2, W / 2] of maps [B, C, H, W].
+
+        Where no gradient is asked for, rows and columns come one after the other: the same values in a third of the
+        time on a CPU. Gradients of equal values would be shared out otherwise, so learning does without.
+        """
+        even = maps.shape[2] % 2 == maps.shape[3] % 2 == 0
+        if torch.is_grad_enabled() or not even or maps.device.type != "cpu":
+            return F.max_pool2d(maps, 3, stride=2, padding=1)
+        rows = maps.permute(0, 2, 3, 1)  # [B, H, W, C], which is their order in memory
+        highest = _halved(_halved(rows).transpose(1, 2)).transpose(1, 2)
+        return highest.permute(0, 3, 1, 2)
+
+
+def _halved(lines: Tensor) -> Tensor:
+    """The maximum of each even line of [B, L, ...] and its two neighbors, [B, L / 2, ...]."""
+    highest = torch.maximum(lines[:, 0::2], lines[:, 1::2])
+    later = highest[:, 1:]
+    torch.maximum(later, lines[:, 1:-1:2], out=later)
+    return highest
+
+
 class ImpalaEncoder(ImageEncoder):
     """The residual network of IMPALA (Espeholt et al. 2018, figure 3), channels 16, 32, 32, without normalization.
 
@@ -161,7 +187,7 @@ class ImpalaEncoder(ImageEncoder):
         for incoming, outgoing in pairwise((channels, *self.channels)):
             stages += [
                 nn.Conv2d(incoming, outgoing, 3, padding=1),
-                nn.MaxPool2d(3, stride=2, padding=1),
+                HalvingMaxPool(),
                 ResidualBlock(outgoing),
                 ResidualBlock(outgoing),
             ]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from envs.spec import EnvSpec
 from trainers.networks.inputs import TensorObservations
+from trainers.networks.rows import apply_to_rows
 from trainers.networks.texts import CandidateEncoder, CandidateHead, Encoded
 
 Features = Tensor | Encoded
@@ -46,7 +47,7 @@ class ActionHead(nn.Module):
             return scores
         assert self.layers is not None
         with torch.autocast(features.device.type, enabled=False):
-            values: Tensor = self.layers(features.float())
+            values: Tensor = apply_to_rows(self.layers, features.float())
         return values if self.outputs == 1 else values.unflatten(1, (-1, self.outputs))
 
 
@@ -71,7 +72,7 @@ class StateHead(nn.Module):
         """Float32 values [B, N]."""
         inputs = _offer(features) if isinstance(features, Encoded) else features
         with torch.autocast(inputs.device.type, enabled=False):
-            values: Tensor = self.layers(inputs.float())
+            values: Tensor = apply_to_rows(self.layers, inputs.float())
         return values
 
 

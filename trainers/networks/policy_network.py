@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from envs.errors import UsageError
 from envs.spec import EnvSpec
 from trainers.networks.inputs import TensorObservations
+from trainers.networks.rows import apply_to_rows
 from trainers.networks.texts import CandidateEncoder, CandidateHead
 
 
@@ -40,13 +41,13 @@ class PolicyNetwork(nn.Module):
 
     def score(self, observations: TensorObservations) -> tuple[Tensor, Tensor]:
         """`features` [B, H] and float32 logits [B, A], with the observations encoded once."""
-        if isinstance(self.encoder, CandidateEncoder) and self.candidate_column is not None:
+        if self.candidate_column is not None and isinstance(self.encoder, CandidateEncoder):
             state, candidates, counts = self.encoder.encode(observations)
             return state, self.head(state, candidates, counts)
         features = self.features(observations)
         # bfloat16 logits would be wrong by 1 %, which is also the size of one PPO update.
         with torch.autocast(features.device.type, enabled=False):
-            return features, self.head(features.float())
+            return features, apply_to_rows(self.head, features.float())
 
     def forward(self, observations: TensorObservations) -> Tensor:
         """Float32 logits [B, A]."""
