@@ -137,7 +137,7 @@ def test_what_is_set_aside_stays(tmp_path: Path) -> None:
 
 
 def mixture_study(folder: Path, **changes: Any) -> MixtureSearchConfig:
-    config = build_study("grid-mixtures", ["num_proposals=2", "arms.search=random"])
+    config = build_study("grid-mixtures", ["num_proposals=2", "arms.search=random", "confirm_seeds=100,101,102,103"])
     assert isinstance(config, MixtureSearchConfig)
     return dataclasses.replace(config, **changes)
 
