@@ -17,6 +17,7 @@ from search.config import FULL_JUDGE
 from search.dimensions import parse_dimensions
 from search.selection import find_rule
 from trainers.config import EvaluationConfig, ExperimentConfig
+from trainers.several_envs import MEAN_OVER_ENVS, slug_of
 
 RETURN = "eval/validation/normalized_return"
 COSTS = ("cost/transitions_seen", "cost/wall_s")
@@ -101,7 +102,6 @@ class MixtureSearchConfig:
             raise UsageError("train.learner_steps is no dimension: arms are compared at equal compute.")
         parse_dimensions(self.dimensions)
         check_objectives(self.objectives, self.selection_rule)
-        check_several_envs(self.experiment, self.objectives, self.minimum_weight)
 
     @property
     def trial_steps(self) -> int:
@@ -134,23 +134,26 @@ def check_objectives(objectives: tuple[str, ...], rule_name: str) -> None:
             )
 
 
-def check_several_envs(experiment: ExperimentConfig, objectives: tuple[str, ...], minimum_weight: float) -> None:
-    """Refuse weights that leave out the environment in which policies are judged, and returns in other ones.
+def check_several_envs(config: MixtureSearchConfig) -> None:
+    """Refuse weights that leave out the environment in which policies are judged, and returns that nobody measures.
 
     Raises:
         UsageError: Saying what to set.
     """
-    if experiment.data.other_envs and minimum_weight <= 0:
+    experiment = config.experiment
+    if experiment.data.other_envs and config.minimum_weight <= 0:
         raise UsageError(
             f"minimum_weight is 0, so a mixture could leave out {experiment.env!r}, in which policies are judged; give "
             "every source a little, for example minimum_weight=0.05."
         )
-    for objective in objectives:
-        if "_return/" in objective:
+    each = (experiment.env, *experiment.data.other_envs) if experiment.evaluation.each_env else ()
+    named = [MEAN_OVER_ENVS, *map(slug_of, each)]
+    for objective in config.objectives:
+        _, _, env = objective.partition("_return/")
+        if env and (len(named) < 3 or env not in named):
             raise UsageError(
-                f"The objective {objective!r} is of one environment among several, or their mean, but what a study "
-                f"finds is judged and tested in one: {experiment.env!r}. Set experiment.env to the one that counts and "
-                f"use {RETURN}; a single run reports the others with evaluation.each_env=true."
+                f"The objective {objective!r} is of one environment among several. It needs experiment.data.other_envs "
+                f"and experiment.evaluation.each_env=true and then ends in one of: {', '.join(named)}."
             )
 
 

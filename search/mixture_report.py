@@ -18,6 +18,7 @@ from metrics.wandb_logger import Mode
 from search.findings import commands
 from search.headline import NO_EFFECT, interval_text
 from search.level_scores import RAW, Bootstrap, level_scores, policy_returns
+from search.mixture_envs import env_tables, mean_table, with_target
 from search.mixture_measures import mixture_predictors
 from search.mixture_sections import build_mixture_sections, weights_text
 from search.mixture_tracking import STEP_NAME, mixture_rows
@@ -31,6 +32,7 @@ from search.report_pictures import shown_pictures
 from search.report_shown import read_shown
 from search.report_tracking import page_panels, send_report
 from search.study import CONFIG_FILE, RANDOM_POLICY, STUDY_FILE, Study, read_json, read_study
+from trainers.several_envs import MEAN_OVER_ENVS
 
 MODE: ActionMode = "sampled"
 
@@ -78,7 +80,8 @@ def build_mixture_findings(study_dir: Path, bootstrap: Bootstrap) -> dict[str, A
             f"The study {study_dir} has nothing to report yet; `gengap status {study_dir}` shows how far it is, "
             "`gengap sweep --resume` continues it."
         )
-    arms = [record | policy_returns(study.table, record["policies"], MODE, bootstrap) for record in value["confirmed"]]
+    target = with_target(study)
+    arms = [record | policy_returns(target.table, record["policies"], MODE, bootstrap) for record in value["confirmed"]]
     played = study.table.frame.groupby("role")["env"].unique()
     findings = {
         "study": study.name,
@@ -93,8 +96,10 @@ def build_mixture_findings(study_dir: Path, bootstrap: Bootstrap) -> dict[str, A
         "objectives": config["objectives"],
         "dimensions": config["dimensions"],
         "arms": arms,
-        "differences": _differences(study, value["confirmed"], config["baseline"], bootstrap),
-        "random": policy_returns(study.table, [RANDOM_POLICY], MODE, bootstrap),
+        "differences": _differences(target, value["confirmed"], config["baseline"], bootstrap),
+        "random": policy_returns(target.table, [RANDOM_POLICY], MODE, bootstrap),
+        "judged_in": str(target.table.frame["env"].iloc[0]),
+        "each_env": _in_each_env(study, value["confirmed"], bootstrap),
         "configurations": value["configurations"],
         "predictors": mixture_predictors(value["configurations"], bootstrap.rng("predictors"), **bootstrap.options),
         "design": value.get("design"),
@@ -111,6 +116,17 @@ def build_mixture_findings(study_dir: Path, bootstrap: Bootstrap) -> dict[str, A
         "bootstrap": asdict(bootstrap),
     }
     return add_mixture_headline(findings)
+
+
+def _in_each_env(study: Study, confirmed: Sequence[Mapping[str, Any]], bootstrap: Bootstrap) -> dict[str, Any]:
+    """Environment -> arm -> normalized return on every split; empty for a study in one environment."""
+    tables = env_tables(study)
+    if len(tables) == 1:
+        return {}
+    return {
+        env: {arm["arm"]: policy_returns(table, arm["policies"], MODE, bootstrap)["normalized"] for arm in confirmed}
+        for env, table in {**tables, MEAN_OVER_ENVS: mean_table(tables)}.items()
+    }
 
 
 def add_mixture_headline(findings: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from envs.spec import LevelSet
 from search.judging import EVALUATIONS_FOLDER, Judge
 from search.mixture_arms import Arms
 from search.mixture_config import MixtureSearchConfig, parse_recorded
+from search.mixture_envs import judge_elsewhere, read_tests_elsewhere
 from search.mixture_measures import measured_summary
 from search.mixture_pilot import run_pilot
 from search.mixture_report import write_mixture_report
@@ -93,6 +94,7 @@ def _run_phases(config: MixtureSearchConfig, out: Path, log: StudyLog) -> None:
         judge = Judge(config, out, pool, random.levels)
         judge.judge([random, *policies])
         judge.table()
+        judge_elsewhere(config, out, pool, confirming)
     selection = _select(config, arms, confirming, out)
     with log.timed("test"), ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
         judge = Judge(config, out, pool, random.levels)
@@ -100,6 +102,7 @@ def _run_phases(config: MixtureSearchConfig, out: Path, log: StudyLog) -> None:
             fingerprint = open_training_data(experiment_of(config, trial, out)).view.fingerprint
             judge.test(policy, selection, fingerprint, f"what the arm {trial.arm} found, on a fresh seed")
         judge.table()
+        read_tests_elsewhere(config, out, pool, confirming, selection)
 
 
 def record_sources(config: MixtureSearchConfig, out: Path) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from envs.registry import make_spec
 from metrics.history import read_history
 from metrics.protocols import is_shift
 from search.dimensions import Value, apply_values, draw, parse_dimensions
-from search.mixture_config import MixtureSearchConfig, losses_of, parse_arm, parse_recorded
+from search.mixture_config import MixtureSearchConfig, check_several_envs, losses_of, parse_arm, parse_recorded
 from search.mixtures import PROPOSERS, Proposal
 from search.phases import StudyPolicy
 from search.simplex import proxy_fraction
@@ -142,6 +142,7 @@ def check_mixture_study(config: MixtureSearchConfig) -> None:
         UsageError: Naming the source, arm or dimension, with the closest match.
     """
     make_spec(config.experiment.env)
+    check_several_envs(config)
     for name, text in config.sources.items():
         if not Path(text).is_dir():
             build_source(parse_recorded(config, name).source_spec)

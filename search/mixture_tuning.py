@@ -135,7 +135,7 @@ def _fit(
         trainable,
         param_space=grid,
         tune_config=tune.TuneConfig(
-            metric=RETURN,
+            metric=config.objectives[0] if config.objectives[0].startswith(RETURN) else RETURN,
             mode="max",
             search_alg=searcher,
             num_samples=count if searcher is not None else 1,

@@ -11,11 +11,12 @@ from actors.policy import Policy
 from envs.errors import UsageError
 from envs.registry import env_names, make_spec
 from envs.spec import EnvSpec, LevelSet
-from metrics.protocol import ACTION_MODES, EvaluationProtocol, Role
+from metrics.protocol import ACTION_MODES, EvaluationProtocol
 from metrics.protocols import build_protocol, training_protocol
 from metrics.table import EvaluationTable, summarize
 from trainers.config import EvaluationConfig, ExperimentConfig
 from trainers.distributed import WorkerContext, gather_objects
+from trainers.several_envs import EveryEnvEvaluation
 
 SCORE = "eval/validation/normalized_return"
 """What the best checkpoint is best in."""
@@ -23,7 +24,6 @@ SCORE = "eval/validation/normalized_return"
 NUM_TRAIN_LEVELS = 100
 """Training levels that are played unless settings or the published protocol say otherwise."""
 
-MEAN_OVER_ENVS = "mean_over_envs"
 NO_PROTOCOL = "none"
 """Value of `EvaluationConfig.protocol` with which nothing is played."""
 
@@ -102,11 +102,6 @@ class InlineEvaluation:
         )
 
 
-def slug_of(env: str) -> str:
-    """The name of an environment as the end of a metric's name."""
-    return env.replace("/", "-")
-
-
 def named_averaged(metrics: Mapping[str, float]) -> dict[str, float]:
     """Metrics of the policy of averaged weights: ``eval/<split>/averaged_<statistic>``."""
     return {f"{Path(name).parent}/averaged_{Path(name).name}": value for name, value in metrics.items()}
@@ -145,30 +140,6 @@ def evaluation_for(
         return own
     others = {env: InlineEvaluation(config, make_spec(env), levels, context) for env, levels in other_levels.items()}
     return EveryEnvEvaluation(spec.name, {spec.name: own, **others})
-
-
-class EveryEnvEvaluation:
-    """Judges a policy in several environments, one after the other.
-
-    Metrics of the first one have their plain names. For every environment there are
-    ``eval/<split>/normalized_return/<environment>`` and ``.../episode_return/<environment>``, and for all of them
-    together ``eval/<split>/normalized_return/mean_over_envs``: each counts the same.
-    """
-
-    def __init__(self, first: str, evaluations: Mapping[str, Callable[[Policy, int], dict[str, float]]]) -> None:
-        self._first, self._evaluations = first, evaluations
-
-    def __call__(self, policy: Policy, learner_step: int) -> dict[str, float]:
-        """Flat metrics, the same on every worker. Collective."""
-        found = {env: evaluate(policy, learner_step) for env, evaluate in self._evaluations.items()}
-        metrics = dict(found[self._first])
-        for role in (Role.TRAIN, Role.VALIDATION):
-            for statistic in ("normalized_return", "episode_return"):
-                name = f"eval/{role.value}/{statistic}"
-                metrics |= {f"{name}/{slug_of(env)}": values[name] for env, values in found.items()}
-            name = f"eval/{role.value}/normalized_return"
-            metrics[f"{name}/{MEAN_OVER_ENVS}"] = sum(values[name] for values in found.values()) / len(found)
-        return metrics
 
 
 def check_playable(config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet) -> None:

@@ -131,6 +131,11 @@ def check_envs(config: ExperimentConfig, datasets: Mapping[str, Dataset]) -> Non
     others = config.data.other_envs
     if config.env in others or len(set(others)) < len(others):
         raise UsageError(f"data.other_envs is {list(others)}; it holds environments besides {config.env!r}, each once.")
+    if config.evaluation.each_env and (not others or config.evaluation.num_evaluators):
+        raise UsageError(
+            f"evaluation.each_env judges in every one of data.other_envs, which is {list(others)}, while the learner "
+            f"waits; set those, and evaluation.num_evaluators, which is {config.evaluation.num_evaluators}, to 0."
+        )
     if others and config.data.strata:
         raise UsageError(
             f"data.strata={config.data.strata} divides the levels of one environment, and the data is of "

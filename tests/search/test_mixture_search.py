@@ -50,6 +50,8 @@ SMALL = [
     "judge.num_envs=8",
 ]
 
+GAMES = ["experiment.data.other_envs=grid/distractors", "experiment.evaluation.each_env=true", "minimum_weight=0.05"]
+
 
 def study(*words: str) -> MixtureSearchConfig:
     config = build_study("grid-mixtures", words)
@@ -95,7 +97,11 @@ def test_a_recipe_is_complete_and_survives_json(name: str, tmp_path: Path) -> No
         (["arms.search=regression mixing.controler=linear-law"], "Did you mean 'mixing.controller'"),
         (["baseline=equal"], "it must be one of the arms"),
         (["experiment.data.other_envs=grid/distractors"], "could leave out 'grid/default'"),
-        (["objectives=eval/validation/normalized_return/mean_over_envs"], "judged and tested in one: 'grid/default'"),
+        (["objectives=eval/validation/normalized_return/mean_over_envs"], "It needs experiment.data.other_envs"),
+        (
+            [*GAMES, "objectives=eval/validation/normalized_return/grid-chain-3"],
+            "ends in one of: mean_over_envs, grid-d",
+        ),
         (["sources.aimless=random levels=0:9 transitions=9 env=grid/chain-3"], "plays 'grid/chain-3'; allowed"),
         (["dimensions.train.learning_rat=log 1e-4 1e-2"], r"Did you mean 'train\.learning_rate'"),
         (["dimensions.train.learner_steps=int 100 200"], "equal compute"),

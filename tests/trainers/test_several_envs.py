@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gengap
 from actors.collect import CollectConfig, collect
 from data.dataset import Dataset
 from data.mixture import Mixture
@@ -19,11 +20,12 @@ from envs.grid import VARIANTS
 from envs.registry import make_spec
 from envs.spec import LevelSet
 from metrics.history import read_history
+from metrics.table import EvaluationTable
 from tests.data.helpers import PIXELS, TEXT, make_episode, write
 from tests.trainers.helpers import grid_episode, grid_experiment
 from trainers.config import DataConfig, EvaluationConfig, ExperimentConfig, NetworkConfig, TrackingConfig, TrainConfig
-from trainers.evaluation import EveryEnvEvaluation
 from trainers.launch import run_inline
+from trainers.several_envs import EveryEnvEvaluation
 from trainers.training_data import open_training_data
 
 OWN, OTHER = "grid/default", "grid/distractors"
@@ -40,6 +42,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record(path / "own", OWN, range(20))
     record(path / "other", OTHER, range(10, 30))
     return path
+
+
+def command(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        gengap.main(list(words))
+    return int(ended.value.code or 0)
 
 
 def experiment(folder: Path, **changes: Any) -> ExperimentConfig:
@@ -92,6 +100,16 @@ def test_what_means_nothing_over_several_environments_is_refused(
         open_training_data(experiment(folder, **changes))
 
 
+@pytest.mark.parametrize(("others", "evaluators"), [((), 0), ((OTHER,), 1)])
+def test_judging_in_each_needs_others_and_the_learners_time(
+    folder: Path, others: tuple[str, ...], evaluators: int
+) -> None:
+    config = experiment(folder, other_envs=others)
+    evaluation = dataclasses.replace(config.evaluation, each_env=True, num_evaluators=evaluators)
+    with pytest.raises(UsageError, match="judges in every one of"):
+        open_training_data(dataclasses.replace(config, evaluation=evaluation))
+
+
 def test_the_realised_mixture_counts_levels_of_each(folder: Path) -> None:
     data = open_training_data(experiment(folder, levels_per_source={"own": 5, "other": 8}))
     assert data.levels == LevelSet.range(OWN, 0, 5)
@@ -127,6 +145,13 @@ def test_a_policy_learns_from_both_and_is_judged_in_each(folder: Path, tmp_path:
     assert last[f"{name}/mean_over_envs"] == pytest.approx(sum(values) / 2)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["data"]["sources"]["other"]["env"] == OTHER
+
+    words = ["num_actors=0", "num_train_levels=4", "num_validation_levels=6", "modes=sampled"]
+    assert command("evaluate", str(tmp_path / "run"), "--env", OTHER, *words) == 0
+    table = EvaluationTable.read(tmp_path / "run" / "evaluation" / "grid-distractors" / "evaluations.parquet")
+    assert set(table.frame["env"]) == {OTHER}
+    assert set(table.where(role="train").frame["level"]) <= set(range(10, 30))
+    assert command("evaluate", str(tmp_path / "run"), "--env", "grid/chain-3", *words) == 2
 
 
 def test_environments_count_the_same_in_the_mean() -> None:
