@@ -166,9 +166,22 @@ def checkpoint_of(path: Path) -> Path:
     for candidate in (path, path / "checkpoints" / "best", path / "checkpoints" / "last"):
         if (candidate / "policy.json").exists():
             return candidate.resolve()
+    if path.exists():
+        raise UsageError(_not_a_run(path))
     raise unknown_name(
         "source (nor is there a run or checkpoint of that name)", str(path), [*EXPERTS, *PLANNERS, "random"]
     )
+
+
+def _not_a_run(path: Path) -> str:
+    """What is at a path where no policy is."""
+    if path.is_file():
+        return f"{path} is a file; give the directory of a run, one of its checkpoints, or the name of a source."
+    runs = sorted(checkpoints.parent for checkpoints in path.glob("**/checkpoints"))
+    if not runs:
+        return f"{path} is no run: it has no folder checkpoints with a policy; train it first."
+    shown = ", ".join(map(str, runs[:3])) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
+    return f"{path} is no run, but there are some in it: {shown}. Give one of them."
 
 
 def env_of(checkpoint: Path) -> str:

@@ -54,7 +54,7 @@ class Compared:
         self.memoryless = policy.memoryless
         self._full, self._every = full_batch(policy, num_slots(policy, num_envs)), every
         self.seconds = self.full_seconds = 0.0
-        self.calls = self.full_rows = 0
+        self.calls = self.full_rows = self.slot_steps = 0
 
     def act(self, inputs: PolicyInput) -> npt.NDArray[np.float32]:
         """Log-probabilities [B, A]."""
@@ -62,6 +62,7 @@ class Compared:
         log_probs = self._policy.act(inputs)
         self.seconds += clock() - started
         self.calls += 1
+        self.slot_steps += len(inputs)
         if self.calls % self._every == 0:
             started = clock()
             self._policy.act(self._full)
@@ -105,7 +106,7 @@ def evaluation_rows_per_s(policy: TorchPolicy, protocol: EvaluationProtocol, num
         "episodes": len(table),
         "episodes_per_s": len(table) / seconds,
         "in_policy": compared.seconds / seconds,
-        "busy_slots": steps / (compared.calls * num_slots(policy, num_envs)),
+        "busy_slots": steps / compared.slot_steps,
     }
 
 

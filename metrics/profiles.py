@@ -71,8 +71,7 @@ def shared_thresholds(scores: Sequence[Array]) -> Array | None:
     if len(values) >= MAX_THRESHOLDS:
         values = np.linspace(values[0], values[-1], MAX_THRESHOLDS - 1)
     below = values[0] - 0.02 * (values[-1] - values[0])
-    thresholds: Array = np.concatenate([[below], values])
-    return thresholds
+    return np.asarray(np.concatenate([[below], values]), dtype=np.float64)
 
 
 def profile_with_bands(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from envs.errors import UsageError
 from envs.visual import CHANGES
-from metrics.figure import FILE, GREY, PALETTE, Shape, new_figure
+from metrics.figure import FILE, GREY, PALETTE, Shape, legend_below, new_figure
 
 _MARKERS = "osD^vPX*"
 _SIDE_BY_SIDE = 9.0
@@ -47,7 +47,8 @@ def robustness_figure(
         axes = list(grid.ravel())
         plain = next((e["normalized_return"] for e in shown if e["family"] == "none"), None)
         if families or not shifts:
-            _draw_lines(axes.pop(0), shown, families, plain)
+            _draw_lines(axes[0], shown, families, plain)
+            legend_below(figure, axes.pop(0), replace(shape, columns=2 if shape.columns == 1 else 4))
         if shifts:
             _draw_shifts(axes.pop(0), shifts, plain)
         if shape.titled:
@@ -67,9 +68,7 @@ def _draw_lines(
         color = PALETTE[index % len(PALETTE)]
         axes.plot(x, y, color=color, marker=_MARKERS[index % len(_MARKERS)], label=family)
         axes.vlines(x, low, high, color=color, linewidth=1.2)
-    axes.set(xlabel="strength of the change (0: none)", ylabel="normalized return", xticks=range(4))
-    if families:
-        axes.legend(title="visual change")
+    axes.set(xlabel="strength (0: unchanged)", ylabel="normalized return", xticks=range(4))
 
 
 def _draw_shifts(axes: Any, shifts: Sequence[Mapping[str, Any]], plain: Mapping[str, Any] | None) -> None:

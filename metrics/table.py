@@ -212,16 +212,17 @@ class EvaluationTable:
         """Read what `write` wrote.
 
         Raises:
-            RunError: If the file is missing or damaged.
+            RunError: If the file is missing or damaged, or holds a return that is not finite.
         """
         try:
-            if path.suffix == ".csv":
-                return cls(pd.read_csv(path, float_precision="round_trip"))
-            return cls(pd.read_parquet(path))
+            is_text = path.suffix == ".csv"
+            table = cls(pd.read_csv(path, float_precision="round_trip") if is_text else pd.read_parquet(path))
         except (OSError, ValueError) as error:
             raise RunError(
-                f"The evaluation table {path} cannot be read: {error}. Evaluate again to rewrite it."
+                f"The evaluation table {path} cannot be read: {str(error).rstrip('.')}. Evaluate again to rewrite it."
             ) from error
+        check_finite(table.frame, str(path))
+        return table
 
 
 def summarize(table: EvaluationTable, *, confidence: float = 0.95, num_resamples: int = 1000) -> dict[str, float]:

@@ -116,6 +116,10 @@ def compare_role(a: Side, b: Side, role: Role, mode: ActionMode, bootstrap: Boot
     if not len(shared):
         return None
     x, y = (_on(scores, shared) for scores in (left, right))
+    played = [
+        side.table.where(role=role.value, mode=mode, policy=list(side.policies)).frame["level"].nunique()
+        for side in (a, b)
+    ]
     difference = statistics.paired_difference(
         y, x, bootstrap.rng("compare", role.value, mode, "difference"), **bootstrap.options
     )
@@ -132,6 +136,7 @@ def compare_role(a: Side, b: Side, role: Role, mode: ActionMode, bootstrap: Boot
         "role": role.value,
         "mode": mode,
         "num_levels": len(shared),
+        "num_levels_left_out": {"a": played[0] - len(shared), "b": played[1] - len(shared)},
         "num_runs": {"a": len(x), "b": len(y)},
         "return_a": _mean(x, bootstrap, "a", role, mode),
         "return_b": _mean(y, bootstrap, "b", role, mode),
@@ -167,6 +172,8 @@ def open_sides(text: str) -> list[Side]:
         if study is not None:
             return [_policy_side(read_study(study).table, what or path.resolve().name, str(path))]
     table = EvaluationTable.read(_table_in(path) if path.is_dir() else path)
+    if not len(table):
+        raise UsageError(f"{path} holds no episode; evaluate again.")
     if what:
         return [_policy_side(table, what, str(path))]
     policies = tuple(name for name in _counting(table).policies if name not in (RANDOM_POLICY, EXPERT_POLICY))
@@ -274,4 +281,15 @@ def compare_lines(value: dict[str, Any]) -> list[str]:
             f"B - A {interval_text(row['difference'], signed=True)}  "
             f"P(B > A) {interval_text(row['probability_b_is_better'])}  {row['verdict']}"
         )
+    lines += [line for row in value["comparisons"] for line in _left_out(row)]
     return [*lines, value["answer"]] if "answer" in value else lines
+
+
+def _left_out(row: dict[str, Any]) -> Iterator[str]:
+    """What a comparison could not use; two policies' training levels differ by nature."""
+    for side in ("a", "b") if row["role"] != Role.TRAIN.value else ():
+        if count := row.get("num_levels_left_out", {}).get(side):
+            yield (
+                f"{row[side]}: {count} {row['role']} levels ({row['mode']} actions) are left out, because not every "
+                "policy of both sides played them; evaluate with the same protocol to use them."
+            )

@@ -164,6 +164,9 @@ def study_file(directory: Path) -> Path:
     if not directory.is_dir():
         raise UsageError(f"{directory} is no directory. {_nearby(directory.parent)}")
     if not (directory / STUDY_FILE).exists():
+        whole = next((path for path in directory.resolve().parents[:3] if (path / STUDY_FILE).exists()), None)
+        if whole is not None:
+            raise UsageError(f"{directory} is a part of the study {whole}; give the whole study's directory.")
         raise UsageError(f"{directory} is no study: it has no {STUDY_FILE}. {_nearby(directory)}")
     return directory / STUDY_FILE
 

@@ -246,6 +246,12 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if self.num_evaluators < 0:
             raise UsageError(f"evaluation.num_evaluators is {self.num_evaluators}; it must be a number from 0 on.")
+        for name in ("num_train_levels", "num_validation_levels", "num_test_levels", "episodes_per_level"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(
+                    f"evaluation.{name} is {value}; it must be at least 1, or None for the protocol's own."
+                )
         if not 0 < self.temperature < math.inf:
             raise UsageError(
                 f"evaluation.temperature is {self.temperature}; it must be positive (greedy takes the best action)."

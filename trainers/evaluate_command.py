@@ -74,6 +74,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """Play; the result holds the flat statistics of every split, those of the first checkpoint on top."""
+    if args.robustness and "=" in args.robustness:  # an override that followed --robustness
+        args.overrides, args.robustness = [*args.overrides, args.robustness], ""
     words = {**({"protocol": args.protocol} if args.protocol else {}), **parse_overrides(args.overrides)}
     chosen = split_levels(args.levels)
     judged = open_judged(args.run, env=args.env, words=words, train_levels=chosen.get(Role.TRAIN))
@@ -171,7 +173,7 @@ def _print_table(table: EvaluationTable, values: Mapping[str, float]) -> None:
         for role in table.where(mode=mode).roles:
             name = f"eval/{role}/{prefix}"
             low, high = (values.get(f"{name}normalized_return_{end}") for end in ("low", "high"))
-            interval = f"[{low:.3f}, {high:.3f}]" if low is not None and high is not None else "-"
+            interval = f"[{low:.3f}, {high:.3f}]" if low is not None and high is not None else "none: too few levels"
             print(
                 f"{role:<14} {mode:<8} {values[name + 'num_levels']:>6.0f} {values[name + 'episode_return']:>8.3f} "
                 f"{values[name + 'normalized_return']:>11.3f}  {interval}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from envs.errors import UsageError
+from envs.errors import RunError, UsageError
 from metrics.protocol import Role
 from metrics.table import EvaluationTable
 from search.compare import compare, compare_lines
@@ -158,3 +158,25 @@ def test_best_and_last_weights_of_a_run_are_not_two_runs(tmp_path: Path) -> None
     row = only(compare(str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet"), FEW), "validation")
     assert row["num_runs"] == {"a": 1, "b": 1}
     assert row["difference"]["point"] == pytest.approx(2.0)  # type: ignore[index]
+
+
+def test_levels_that_not_everybody_played_are_said_to_be_left_out(study_dir: Path, tmp_path: Path) -> None:
+    for name, count in (("whole", 60), ("half", 30)):
+        EvaluationTable(rows(name, Role.VALIDATION, 0.5, num_played=count)).write(tmp_path / f"{name}.parquet")
+    found = compare(str(tmp_path / "half.parquet"), str(tmp_path / "whole.parquet"), FEW)
+    assert only(found, "validation")["num_levels_left_out"] == {"a": 0, "b": 30}
+    assert any("30 validation levels (sampled actions) are left out" in line for line in compare_lines(found))
+    whole = compare(f"{study_dir}:10", f"{study_dir}:1000", FEW)
+    assert only(whole, "test")["num_levels_left_out"] == {"a": 0, "b": 0}
+    assert not any("left out" in line for line in compare_lines(whole))
+
+
+def test_tables_that_mean_nothing_are_refused(study_dir: Path, tmp_path: Path) -> None:
+    broken = rows("a", Role.VALIDATION, 0.5)
+    broken.loc[7, "episode_return"] = float("nan")
+    broken.to_parquet(tmp_path / "nan.parquet")
+    with pytest.raises(RunError, match=r"1 of 60 episodes of .*nan\.parquet' .* level 1000007"):
+        compare(str(tmp_path / "nan.parquet"), str(study_dir))
+    EvaluationTable.empty().write(tmp_path / "empty.parquet")
+    with pytest.raises(UsageError, match="holds no episode"):
+        compare(str(tmp_path / "empty.parquet"), str(study_dir))

@@ -133,7 +133,7 @@ def test_both_parts_of_the_picture_fit_every_place(shape: Any) -> None:
         for family, strength, _ in CHANGES
     ]
     lines, shifts = robustness_figure(entries, title="a policy", shape=shape).axes
-    assert lines.get_xlabel().startswith("strength")
+    assert lines.get_xlabel().startswith("strength (0")
     assert [text.get_text() for text in shifts.get_yticklabels()] == ["shop-I1"]
     assert (lines.get_subplotspec().colspan == shifts.get_subplotspec().colspan) == (shape == PHONE)
 
@@ -175,3 +175,9 @@ def test_a_study_that_selected_nothing_has_nothing_to_play(tmp_path: Path) -> No
     add_report_arguments(parser)
     with pytest.raises(UsageError, match="selected nothing yet"):
         run_report(parser.parse_args([str(directory), "--robustness"]))
+
+
+def test_a_part_of_a_study_names_the_study(tmp_path: Path) -> None:
+    directory = write_study(tmp_path / "study")
+    with pytest.raises(UsageError, match=f"part of the study {directory.resolve()}"):
+        write_report(directory / "trials" / trial_specs()[0].trial_id)

@@ -170,6 +170,8 @@ def test_a_robustness_curve_has_a_table_a_picture_and_no_test(
 ) -> None:
     assert run("evaluate", str(trained), *SMALL, "--robustness", "blur", "--test", "curious") == 2
     assert "plays no test levels" in capsys.readouterr().err
+    assert run("evaluate", str(trained), *SMALL, "--robustness", "num_validation_level=2") == 2
+    assert "Did you mean 'num_validation_levels'" in capsys.readouterr().err
     assert run("evaluate", str(trained), *SMALL, "modes=('greedy',)", "--robustness", "blur", "--json") == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     curve = printed["curve"]
@@ -197,3 +199,15 @@ def test_evaluators_and_actors_may_change_when_a_run_goes_on(grid_data: Path, tm
     run_inline(config, tmp_path, evaluate=lambda policy, step: {})
     changed = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, num_actors=7))
     assert run_inline(changed, tmp_path, evaluate=lambda policy, step: {}).learner_step == 2
+
+
+def test_what_is_no_run_is_said_to_be_none(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", str(trained.parent), *SMALL) == 2
+    assert f"no run, but there are some in it: {trained}" in capsys.readouterr().err
+    assert run("evaluate", str(trained / "config.json"), *SMALL) == 2
+    assert "is a file" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert run("evaluate", str(tmp_path / "empty"), *SMALL) == 2
+    assert "train it first" in capsys.readouterr().err
+    assert run("evaluate", str(trained), "num_validation_levels=0") == 2
+    assert "num_validation_levels is 0; it must be at least 1" in capsys.readouterr().err
