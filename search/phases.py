@@ -89,8 +89,9 @@ def _realised(config: SweepConfig, study_dir: Path, spec: TrialSpec) -> dict[str
 def measures_of(judge: EvaluationConfig, data: TrainingData) -> dict[str, float]:
     """Counts and measures of what is learned from, by name; goals are those of the validation levels."""
     wanted = protocol_of(judge, data.spec, data.levels).split(Role.VALIDATION).levels
+    prefix = "data/diversity/"
     return {
-        **{name.removeprefix("data/diversity/"): value for name, value in data.diversity.items()},
+        **{name.removeprefix(prefix): value for name, value in data.diversity.items() if name.startswith(prefix)},
         **coverage_of(data.spec.name, data.levels.levels, wanted.env, wanted.levels),
     }
 

@@ -79,6 +79,8 @@ def test_quality_is_recorded_anew_for_each_value(tmp_path: Path) -> None:
     records = {(r["num_levels"], r["mixture"]): r for r in collect_datasets(config, tmp_path)}
     assert len(trial_specs(config)) == 2 * 2 * 2 * 2
     assert {record["realised_transitions"] for record in records.values()} == {300}
+    assert {"state_vendi", "goal_coverage_1", "mean_return"} < set(records[4, "noise=0"]["measures"])
+    assert not [name for name in records[4, "noise=0"]["measures"] if "/" in name]
     for count in (4, 40):
         assert records[count, "noise=0"]["mean_return"] > records[count, "noise=0.8"]["mean_return"] + 0.05
     first, second = (Dataset.open(dataset_path(tmp_path, spec)) for spec in data_specs(config)[:2])
