@@ -29,6 +29,9 @@ QUIET = {
     "RAY_DEDUP_LOGS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+STARTS = 3
+TOO_SLOW = "timed out during startup"
+"""In what Ray says when its 30 s are over."""
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
@@ -67,7 +70,7 @@ def ray_session(address: str | None = None, num_cpus: int | None = None) -> Iter
 def _begin(ray: Any, address: str | None, num_cpus: int | None) -> None:
     try:
         with _own_sigterm():
-            _start(ray, address, num_cpus)
+            _start_patiently(ray, address, num_cpus)
     except ConnectionError as error:
         raise RunError(f"No Ray cluster answers at {address!r} ({error}). Start one with `ray start --head`.") from None
     except (RunError, UsageError):
@@ -76,6 +79,19 @@ def _begin(ray: Any, address: str | None, num_cpus: int | None) -> None:
         ray.shutdown()
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RunError(f"Ray could not be started ({reason}). Is the machine overloaded? Try again later.") from error
+
+
+def _start_patiently(ray: Any, address: str | None, num_cpus: int | None) -> None:
+    """Start, and again where Ray was only too slow: it gives a node 30 s, which a busy machine may not keep."""
+    for left in reversed(range(STARTS)):
+        try:
+            _start(ray, address, num_cpus)
+            return
+        except Exception as error:  # Ray's own is a bare one
+            if address is not None or not left or TOO_SLOW not in str(error):
+                raise
+        ray.shutdown()
+        say("Ray did not start within its 30 s on this busy machine; trying again")
 
 
 @contextlib.contextmanager

@@ -21,8 +21,9 @@ from data.writer import DatasetWriter
 from envs.console import RESUMED, say
 from envs.errors import UsageError
 from envs.registry import make_spec, make_vec
+from envs.spec import EnvSpec
 
-__all__ = ["CollectConfig", "collect", "recorded"]
+__all__ = ["CollectConfig", "collect", "record", "recorded"]
 
 
 class Progress(Protocol):
@@ -52,19 +53,40 @@ def collect(
             settings was interrupted there, or for an address although nothing is played by actors.
         RunError: If the disk is too small or full, or actors keep dying. The same call goes on with what was committed.
     """
+    return record(config, out, make_spec(config.env), progress, address=address)
+
+
+def record(
+    config: CollectConfig,
+    out: Path,
+    stored: EnvSpec,
+    progress: Progress | None = None,
+    *,
+    address: str | None = None,
+    frameless: bool = False,
+) -> Dataset:
+    """What `collect` does, where the dataset may hold other columns than the environment shows.
+
+    Args:
+        config: What to record.
+        out: Directory of the dataset.
+        stored: The environment as the dataset describes it.
+        progress: Called as episodes arrive.
+        address: As of `collect`.
+        frameless: Whether episodes lose their frames where they are played; see `data.pack.frameless`.
+    """
     if config.num_actors == 0 and address is not None:
         raise UsageError(
             f"The cluster {address!r} was named with num_actors=0, which plays in this process; "
             "set num_actors to at least 1, or leave out --address."
         )
-    spec = make_spec(config.env)
-    spec.check_levels(config.level_set)
+    stored.check_levels(config.level_set)
     sources = [build_source(part.source) for part in config.parts]  # wrong use is found here, not in a worker
-    check_disk_space(out, estimate_bytes(config))
+    check_disk_space(out, estimate_bytes(config, stored))
     provenance = _provenance(config, privileged=any(source.privileged for source in sources))
     with (
-        DatasetWriter(out, spec, provenance, license=config.license, resume=True) as writer,
-        _player(config, address) as play,
+        DatasetWriter(out, stored, provenance, license=config.license, resume=True) as writer,
+        _player(config, address, frameless) as play,
     ):
         if writer.num_episodes:
             say(f"Going on with {writer.num_transitions:,} transitions in {writer.num_episodes:,} episodes")
@@ -145,22 +167,22 @@ def _settle_shares(config: CollectConfig, play: Play) -> tuple[list[Part], dict[
 
 
 @contextlib.contextmanager
-def _player(config: CollectConfig, address: str | None) -> Iterator[Play]:
+def _player(config: CollectConfig, address: str | None, frameless: bool) -> Iterator[Play]:
     """Plays jobs in this process, or on a pool of actors."""
+    tasks = {
+        _key(part.source): RecordTask(
+            key=new_task_key(), source=part.source, seed=config.seed, num_envs=config.num_envs, frameless=frameless
+        )
+        for part in config.parts
+    }
     if config.num_actors == 0:
-        sources = {_key(part.source): build_source(part.source) for part in config.parts}
+        sources = {key: build_source(task.source) for key, task in tasks.items()}
         with contextlib.closing(make_vec(config.env, config.num_envs)) as env:
-            yield lambda source, jobs: sources[_key(source)].play_jobs(env, jobs, config.seed)
+            yield lambda source, jobs: tasks[_key(source)].record(sources[_key(source)], env, jobs)
         return
     from actors.cluster import ray_session
     from actors.pool import ActorPool
 
-    tasks = {
-        _key(part.source): RecordTask(
-            key=new_task_key(), source=part.source, seed=config.seed, num_envs=config.num_envs
-        )
-        for part in config.parts
-    }
     with ray_session(address), ActorPool(config.num_actors) as pool:
         yield lambda source, jobs: pool.play_episodes(tasks[_key(source)], jobs)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.console import Progress, say
 from envs.errors import UsageError
+from envs.files import format_bytes
 
 if TYPE_CHECKING:
     from actors.collect import CollectConfig
@@ -26,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE,VALUE,...",
         help="one dataset per value of a field, in DIR/FIELD-VALUE, for example num_levels=200,1000,10000",
     )
+    parser.add_argument(
+        "--packed",
+        action="store_true",
+        help="write one file of levels and actions, as `gengap data pack` does; frames never leave the actors that see "
+        "them (default --out: runs/data/RECIPE.pack)",
+    )
     parser.add_argument("--list", action="store_true", help="show every recipe and its fields")
 
 
@@ -38,6 +46,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return _list_recipes()
     if args.recipe is None:
         raise UsageError(f"Name a recipe: {', '.join([*RECIPES, RECIPE])}.")
+    if args.packed:
+        return _collect_packed(args)
     out = args.out or Path("runs") / "data" / args.recipe
     if args.recipe == RECIPE:
         return _collect_training(args, out)
@@ -78,6 +88,25 @@ def _collect(config: CollectConfig, out: Path, address: str | None) -> dict[str,
     if share is not None:
         print(f"  {share:.1%} of the return of {config.source}; {config.return_fraction:.1%} wanted")
     return _summary(dataset, out)
+
+
+def _collect_packed(args: argparse.Namespace) -> dict[str, Any]:
+    """One file; the result says how large it is."""
+    from actors.collect_packed import collect_packed
+    from actors.recipes import RECIPES, build_collection
+
+    if args.series is not None or args.recipe not in RECIPES:
+        what = "--series" if args.series is not None else f"the recipe {args.recipe!r}"
+        raise UsageError(f"--packed was given with {what}; it goes with one of the recipes {', '.join(RECIPES)}.")
+    config = build_collection(args.recipe, args.overrides)
+    out = args.out or Path("runs") / "data" / f"{args.recipe}.pack"
+    say(f"Collect at least {config.min_transitions:,} transitions of {config.env}, levels and actions only, into {out}")
+    with Progress("collect", config.min_transitions, "transitions") as progress:
+        report = collect_packed(config, out, progress.update, address=args.address)
+    size = f"{format_bytes(report.num_bytes)}, {report.bytes_per_transition:.3g} bytes a transition"
+    print(f"{report.num_transitions} transitions in {report.num_episodes} episodes ({size}): {out}")
+    print(f"  `gengap data unpack {out} -o DIR` renders the frames and proves the fingerprint {report.fingerprint}")
+    return {"path": str(out), "bytes_per_transition": report.bytes_per_transition, **dataclasses.asdict(report)}
 
 
 def _collect_training(args: argparse.Namespace, out: Path) -> dict[str, Any]:

@@ -108,11 +108,16 @@ def settings_of(config: CollectConfig) -> dict[str, Any]:
     return fields
 
 
-def estimate_bytes(config: CollectConfig) -> int:
-    """About how large the dataset will be, from the size of its observations."""
+def estimate_bytes(config: CollectConfig, stored: EnvSpec | None = None) -> int:
+    """About how large the dataset will be, from the size of its observations.
+
+    Args:
+        config: What is recorded.
+        stored: The environment as the dataset describes it; None: as it is.
+    """
     one_round = len(config.level_set) * _GUESSED_LENGTH if config.whole_rounds else 0
     transitions = max(config.min_transitions, one_round)
-    return int(transitions * row_bytes(make_spec(config.env)))
+    return int(transitions * row_bytes(stored or make_spec(config.env)))
 
 
 def row_bytes(spec: EnvSpec) -> int:

@@ -12,8 +12,9 @@ from uuid import uuid4
 from actors.policy import Policy
 from actors.render import Rendering
 from actors.rollout import Job, num_slots, play
-from actors.sources import SourceSpec, build_source, load_policy
+from actors.sources import Source, SourceSpec, build_source, load_policy
 from data.episode import Episode, EpisodeResult, Ragged
+from data.pack.frameless import without_frames
 from envs.plugins import load_in_worker
 from envs.registry import make_vec
 from envs.vector import LevelVectorEnv
@@ -87,10 +88,17 @@ class RecordTask:
     source: SourceSpec
     seed: int
     num_envs: int
+    frameless: bool = False
+    """Leave away the frames once their checksum is taken."""
 
     def build(self) -> TaskPlayer:
         """The environment and who acts in it."""
         return Player(self)
+
+    def record(self, source: Source, env: LevelVectorEnv, jobs: Sequence[Job]) -> Iterator[Episode]:
+        """Yields every job's episode as it ends."""
+        episodes = source.play_jobs(env, jobs, self.seed)
+        return (without_frames(env.task, episode) for episode in episodes) if self.frameless else episodes
 
 
 def new_task_key() -> str:
@@ -130,7 +138,7 @@ class Player:
     def play(self, jobs: Sequence[Job]) -> Iterator[Item]:
         """Yields every job's episode as it ends."""
         if isinstance(self._task, RecordTask):
-            return self._source.play_jobs(self._env, jobs, self._task.seed)
+            return self._task.record(self._source, self._env, jobs)
         task = self._task
         return play(
             self._env,

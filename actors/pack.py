@@ -1,4 +1,4 @@
-"""Datasets that travel as actions: pack them, render them again, and audit what others recorded."""
+"""Datasets that travel as actions: pack them, and audit what others recorded."""
 
 from __future__ import annotations
 
@@ -6,25 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from actors.render import Scripts
-from actors.replaying import Comparison, Workers, check_environment, compare_all, renderings
-from data.dataset import Dataset
-from data.episode import Episode
-from data.files import check_disk_space
-from data.pack.layout import FRAMES
-from data.pack.packed import Packed
+from actors.replaying import Comparison, Workers, compare_all
 from data.pack.patches import Patch
 from data.pack.write import FRAME_LEVEL, PackReport, pack_actions, pack_frames
-from data.remote import local_file
 from data.store import Store
-from data.writer import DatasetWriter
-from envs.errors import RunError, UsageError
+from envs.errors import UsageError
 
 Advance = Callable[[int], None]
 """Told the transitions done so far."""
 
 _ENOUGH_ROWS = 5000  # rendered before a dataset may be refused because its actions do not fit its frames
-_NAMED = 5
 
 
 def pack(
@@ -95,64 +86,6 @@ def _refuse_mismatch(store: Store, comparison: Comparison) -> None:
             f"{comparison.num_rows - comparison.num_same_rows} of {comparison.num_rows} frames of {store.path} are not "
             "what its levels and actions lead to here (actions that were not the ones taken, wrong levels, or another "
             "build of the environment). `gengap data audit` shows where; pack it with --frames."
-        )
-
-
-def unpack(file: Path, out: Path, *, workers: Workers | None = None, advance: Advance | None = None) -> Dataset:
-    """Make the dataset that was packed, and prove it by its fingerprint.
-
-    Args:
-        file: A file that `pack` wrote.
-        out: Directory of the dataset; it must not exist.
-        workers: Who renders.
-        advance: Progress.
-
-    Raises:
-        UsageError: If it is no packed dataset, or `out` exists, or its environment is unknown or another one here.
-        RunError: If it is damaged, the disk is too small, or episodes come out otherwise; nothing is left behind.
-    """
-    with Packed(local_file(file)) as packed:
-        if packed.kind != FRAMES:
-            check_environment(packed.env)
-        check_disk_space(out, packed.unpacked_bytes)
-        with DatasetWriter(out, packed.env, packed.provenance, license=packed.license) as writer:
-            different = []
-            for index, episode in _episodes(packed, workers or Workers()):
-                if not packed.matches(index, writer.add(episode)):
-                    different.append(index)
-                if advance is not None:
-                    advance(writer.num_transitions)
-            _prove(packed, writer, different)
-            return writer.finish()
-
-
-def _episodes(packed: Packed, workers: Workers) -> Iterator[tuple[int, Episode]]:
-    if packed.kind == FRAMES:
-        yield from enumerate(packed.stored_episodes())
-        return
-    scripts = Scripts(packed.env.name, packed.table["level"], packed.starts, packed.actions())
-    with renderings(scripts, workers) as arriving:
-        for rendering in arriving:
-            yield rendering.index, packed.episode(rendering.index, rendering.observations, rendering.rewards)
-
-
-def _prove(packed: Packed, writer: DatasetWriter, different: list[int]) -> None:
-    if different:
-        named = "; ".join(packed.name_of(index) for index in sorted(different)[:_NAMED])
-        more = f"; and {len(different) - _NAMED} more" if len(different) > _NAMED else ""
-        advice = (
-            "The file is damaged: fetch or pack it again."
-            if packed.kind == FRAMES
-            else "The environment here is not the one that recorded them: pack with `--check` here, or with --frames."
-        )
-        raise RunError(
-            f"{len(different)} of {packed.num_episodes} episodes of {packed.path} come out otherwise than they were "
-            f"recorded: {named}{more}. {advice}"
-        )
-    if writer.fingerprint != packed.fingerprint:
-        raise RunError(
-            f"{packed.path} unpacks to fingerprint {writer.fingerprint}, but {packed.fingerprint} was packed. It is "
-            "damaged: fetch or pack it again."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -81,11 +82,18 @@ def add_unpack_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="file that `gengap data pack` wrote")
     parser.add_argument("-o", "--output", "--out", type=Path, required=True, metavar="DIR", help="dataset to write")
     add_worker_arguments(parser)
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=_cores(),
+        metavar="N",
+        help="without actors, processes that render and write (default: one for each core, here %(default)s)",
+    )
 
 
 def run_unpack(args: argparse.Namespace) -> dict[str, Any]:
     """Write the dataset; the result names its fingerprint, which was proven."""
-    from actors.pack import unpack
+    from actors.unpack import unpack
     from data.files import format_bytes
     from data.pack.packed import Packed
     from data.remote import local_file
@@ -150,4 +158,14 @@ def workers_of(args: argparse.Namespace) -> Any:
     """What `add_worker_arguments` declared."""
     from actors.replaying import Workers
 
-    return Workers(num_actors=args.actors, num_envs=args.slots, address=getattr(args, "address", None))
+    return Workers(
+        num_actors=args.actors,
+        num_envs=args.slots,
+        address=getattr(args, "address", None),
+        num_processes=getattr(args, "processes", 1),
+    )
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

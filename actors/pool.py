@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
@@ -87,7 +87,7 @@ class ActorPool:
         for place in self._places:
             self._start(place)
 
-    def __enter__(self) -> ActorPool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

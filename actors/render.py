@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,19 +53,25 @@ class Rendering:
         return self.level, self.index
 
 
+def long_first(scripts: Scripts, indices: Sequence[int]) -> list[int]:
+    """An order in which all slots stay busy to the end."""
+    chosen = np.asarray(indices, dtype=np.int64)
+    lengths = scripts.starts[chosen + 1] - scripts.starts[chosen]
+    order: list[int] = chosen[np.argsort(-lengths, kind="stable")].tolist()
+    return order
+
+
 def render(
-    env: LevelVectorEnv, scripts: Scripts, indices: Sequence[int], stopped: Callable[[], bool] = lambda: False
+    env: LevelVectorEnv, scripts: Scripts, indices: Iterable[int], stopped: Callable[[], bool] = lambda: False
 ) -> Iterator[Rendering]:
-    """Play scripts to the end of their actions or of the episode, long ones first so that all slots stay busy.
+    """Play scripts to the end of their actions or of the episode.
 
     Args:
         env: Plays; its slots are reset.
         scripts: What to play.
-        indices: Which of them; yields them in the order in which they end.
+        indices: Which of them, drawn as slots become free; yields them in the order in which they end.
         stopped: Asked before each step; True ends the work without the rest.
     """
-    if not len(indices):
-        return
     before = env.set_copy(False)
     try:
         yield from _Renderer(env, scripts, indices, stopped).run()
@@ -77,14 +83,12 @@ class _Renderer:
     """The state of B slots between steps."""
 
     def __init__(
-        self, env: LevelVectorEnv, scripts: Scripts, indices: Sequence[int], stopped: Callable[[], bool]
+        self, env: LevelVectorEnv, scripts: Scripts, indices: Iterable[int], stopped: Callable[[], bool]
     ) -> None:
         self._env, self._scripts, self._stopped = env, scripts, stopped
-        chosen = np.asarray(indices, dtype=np.int64)
-        lengths = scripts.starts[chosen + 1] - scripts.starts[chosen]
-        self._waiting = iter(chosen[np.argsort(-lengths, kind="stable")].tolist())
+        self._waiting = iter(indices)
         size = env.num_envs
-        self._scripts_of = np.full(size, chosen[0], dtype=np.int64)  # idle slots play something valid
+        self._scripts_of = np.zeros(size, dtype=np.int64)  # idle slots play something valid
         self._cursors = scripts.starts[self._scripts_of].copy()  # [B] the next action
         self._stops = self._cursors + 1
         self._running = np.zeros(size, dtype=np.bool_)
@@ -95,6 +99,8 @@ class _Renderer:
         """Step until the scripts are used up."""
         everything = np.ones(len(self._running), dtype=np.bool_)
         self._running = self._next_scripts(np.arange(len(everything)))
+        if not self._running.any():
+            return
         observations, _ = self._env.reset(options={"levels": self._levels()})
         self._recorder.start(everything)
         while self._running.any() and not self._stopped():
@@ -162,7 +168,7 @@ class RenderPlayer:
 
     def play(self, jobs: Sequence[Job]) -> Iterator[Rendering]:
         """Yields every job's rendering as it ends."""
-        return render(self._env, self._scripts, [index for _, index in jobs])
+        return render(self._env, self._scripts, long_first(self._scripts, [index for _, index in jobs]))
 
     def close(self) -> None:
         """Free the environment."""

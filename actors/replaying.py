@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.render import Rendering, RenderTask, Scripts, render
+from actors.render import Rendering, RenderTask, Scripts, long_first, render
 from data.pack.patches import Patch, difference
 from data.pack.write import sound_episode
 from data.prefetch import Prefetcher
@@ -33,8 +33,13 @@ class Workers:
     """Slots of each, fewer where episodes are long."""
     address: str | None = None
     """Ray cluster to join; None starts a local one."""
+    num_processes: int = 1
+    """Without actors, processes of this machine that unpack together, this one included. More than one start as
+    `multiprocessing` starts them, so a script that calls must do so under ``if __name__ == "__main__"``."""
 
     def __post_init__(self) -> None:
+        if self.num_processes < 1:
+            raise UsageError(f"{self.num_processes} processes; this one is the first, so the least is 1.")
         if self.num_actors < 0 or self.num_envs < 1:
             raise UsageError(f"{self.num_actors} actors with {self.num_envs} slots; they start at 0 and at 1.")
 
@@ -69,11 +74,11 @@ def renderings(scripts: Scripts, workers: Workers) -> Iterator[Iterator[Renderin
 
     Without actors a second thread of this process renders, so that the caller can write meanwhile.
     """
-    num_envs = _slots(scripts, workers.num_envs)
+    num_envs = num_slots(scripts, workers.num_envs)
     if workers.num_actors == 0:
         stopping = threading.Event()
         with contextlib.closing(make_vec(scripts.env, min(num_envs, len(scripts)))) as env:
-            rendered = render(env, scripts, range(len(scripts)), stopping.is_set)
+            rendered = render(env, scripts, long_first(scripts, range(len(scripts))), stopping.is_set)
             # Slots that began together often end together, so the next round must not wait for this one's use.
             with Prefetcher(lambda _: next(rendered), 0, depth=num_envs) as ready:
                 try:
@@ -91,7 +96,8 @@ def renderings(scripts: Scripts, workers: Workers) -> Iterator[Iterator[Renderin
         yield pool.play_renderings(task, jobs)
 
 
-def _slots(scripts: Scripts, wanted: int) -> int:
+def num_slots(scripts: Scripts, wanted: int) -> int:
+    """As many environments as wanted, fewer where running episodes would take too much memory."""
     columns = make_spec(scripts.env).observation_columns.values()
     row = sum(int(np.prod(column.shape)) * np.dtype(column.dtype).itemsize for column in columns if not column.ragged)
     longest = int(np.diff(scripts.starts).max())

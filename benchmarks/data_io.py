@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import default_collate
 
 from benchmarks.common import report
@@ -66,7 +67,7 @@ class ListOfEpisodes:
     """All episodes in memory, uint8; an index is a transition."""
 
     def __init__(self, archive: Path) -> None:
-        self.episodes: list[dict[str, np.ndarray]] = []
+        self.episodes: list[dict[str, npt.NDArray[Any]]] = []
         for _, arrays in read_episodes(archive, lambda _: True):
             frames = arrays["observations"].astype(np.uint8)
             self.episodes.append({**arrays, "observations": frames})

@@ -24,6 +24,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -55,7 +56,7 @@ class Compared:
         self.seconds = self.full_seconds = 0.0
         self.calls = self.full_rows = self.slot_steps = 0
 
-    def act(self, inputs: PolicyInput) -> np.ndarray:
+    def act(self, inputs: PolicyInput) -> npt.NDArray[np.float32]:
         """Log-probabilities [B, A]."""
         started = clock()
         log_probs = self._policy.act(inputs)

@@ -9,6 +9,7 @@ already is left out, so an interrupted command goes on. One thread, at low prior
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import time
@@ -133,8 +134,8 @@ def play(run: Run, data: TrainingData, out: Path, test: str | None = None) -> Ev
     world = WORLDS[run.world]
     trained = run.algorithm != RANDOM
     config = experiment_of(world, run.algorithm if trained else "bc", run.track, run.seed, ("-",))
-    modes = config.evaluation.modes if trained else ("sampled",)
-    protocol = protocol_of(config.evaluation, data.spec, data.levels, modes)
+    settings = config.evaluation if trained else dataclasses.replace(config.evaluation, modes=("sampled",))
+    protocol = protocol_of(settings, data.spec, data.levels)
     ledger = Ledger(out / "ledger.jsonl")
     key = (run.name, f"{run.world}-{run.algorithm}-{run.track}-{world.learner_steps}", data.view.fingerprint)
     permit = (ledger.find(*key) or ledger.issue(*key, rule=RULE, reason=test)) if test else None

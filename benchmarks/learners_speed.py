@@ -31,7 +31,7 @@ from trainers.launch import run_inline
 from trainers.recipes import build_experiment
 
 RECIPES = ("procgen-bc", "procgen-cql", "procgen-iql", "procgen-dt", "shop-bc")
-SOURCES = {
+SOURCES: dict[str, tuple[str, str, dict[str, float | int | str | bool]]] = {
     "procgen": ("procgen/maze", "maze-search", {"noise": 0.2}),
     "shop": ("shop/default", "shop-expert", {"noise": 0.2}),
 }

@@ -15,6 +15,7 @@ import statistics
 import time
 
 import numpy as np
+import numpy.typing as npt
 
 from actors.env_actor import PlayTask, new_task_key
 from actors.policy import PolicyInput, RandomPolicy
@@ -31,7 +32,7 @@ DEADLINE_S = 5.0
 class Slow(RandomPolicy):
     """Random play that takes a while, so that there is something to interrupt."""
 
-    def act(self, inputs: PolicyInput) -> np.ndarray:
+    def act(self, inputs: PolicyInput) -> npt.NDArray[np.float32]:
         """Uniform, a little later."""
         time.sleep(0.005)
         return super().act(inputs)

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from actors.cluster import ray_session
@@ -53,7 +54,7 @@ class _Counting(RandomPolicy):
 
     calls = 0
 
-    def act(self, inputs: PolicyInput) -> np.ndarray:
+    def act(self, inputs: PolicyInput) -> npt.NDArray[np.float32]:
         object.__setattr__(self, "calls", self.calls + 1)
         return super().act(inputs)
 
@@ -164,7 +165,7 @@ class _Alternating:
         self.rollout_s: list[float] = []
         self.inference_s: list[float] = []
 
-    def act(self, inputs: PolicyInput) -> np.ndarray:
+    def act(self, inputs: PolicyInput) -> npt.NDArray[np.float32]:
         if self._steps % self._block == 0:
             self._compare(inputs)
         self._steps += 1

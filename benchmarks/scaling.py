@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import pickle
 import tempfile
 import time
 import tracemalloc
@@ -35,7 +36,11 @@ from actors.pool import ActorPool
 from actors.sources import SourceSpec
 from benchmarks.common import bare_ray, report
 from benchmarks.scaling_model import Fleet, Measured, limits, predict, saturating_actors, writers_needed
+from data.episode import Episode
 from data.episode_table import EpisodeTable
+from data.pack.frameless import without_columns
+from data.pack.write import pack_actions
+from data.store import Store
 from data.writer import DatasetWriter
 from envs.registry import make_spec
 
@@ -44,33 +49,42 @@ NUM_ENVS = 32
 STORE_BYTES = 500_000_000
 
 
-def task_of(config: CollectConfig) -> RecordTask:
+def task_of(config: CollectConfig, *, frameless: bool = False) -> RecordTask:
     source = SourceSpec(env=config.env, name=config.source, options=config.options)
-    return RecordTask(key=new_task_key(), source=source, seed=0, num_envs=NUM_ENVS)
+    return RecordTask(key=new_task_key(), source=source, seed=0, num_envs=NUM_ENVS, frameless=frameless)
 
 
-def play_and_write(config: CollectConfig, num_levels: int, folder: Path) -> tuple[float, float, float]:
-    """Transitions a second of playing and of writing, both of processor time, and bytes of a transition."""
-    player, levels = Player(task_of(config)), [(level, 0) for level in range(num_levels)]
+def play_and_write(
+    config: CollectConfig, num_levels: int, folder: Path, *, frameless: bool
+) -> tuple[float, float, float]:
+    """Transitions a second of playing and of writing, both of processor time, and bytes of a transition.
+
+    Frameless episodes are hashed where they are played; writing includes packing them, and bytes are what travels.
+    """
+    player, levels = Player(task_of(config, frameless=frameless)), [(level, 0) for level in range(num_levels)]
+    env, travelled = make_spec(config.env), 0
     for _ in player.play(levels[:NUM_ENVS]):  # memory is touched and levels are made
         pass
     played_s = written_s = 0.0
-    with DatasetWriter(folder / "data", make_spec(config.env), {}) as writer:
+    with DatasetWriter(folder / "data", without_columns(env) if frameless else env, {}) as writer:
         episodes, started_s = player.play(levels), time.process_time()
         for episode in episodes:
+            assert isinstance(episode, Episode)
             before_s = time.process_time()
             writer.add(episode)
             written_s += time.process_time() - before_s
+            travelled += len(pickle.dumps(episode)) if frameless else 0
         played_s = time.process_time() - started_s - written_s
         before_s = time.process_time()
         dataset = writer.finish()
+        if frameless:
+            pack_actions(Store(folder / "data"), folder / "file", checked=False, env=env)
         written_s += time.process_time() - before_s
     player.close()
     count = len(dataset)
-    return count / played_s, count / written_s, dataset.info.num_bytes / count
+    return count / played_s, count / written_s, (travelled or dataset.info.num_bytes) / count
 
 
-@ray.remote
 class Answerer:
     """Yields replies of a given size."""
 
@@ -82,7 +96,7 @@ class Answerer:
 
 def replies(size: int, count: int) -> float:
     """Seconds of this process's processor time for each reply of so many bytes, touched once."""
-    actor = Answerer.remote()
+    actor = ray.remote(Answerer).remote()
     stream = actor.play.options(num_returns="streaming", _generator_backpressure_num_objects=2)
     ray.get(next(stream.remote(1, size)))
     arriving = stream.remote(count, size)
@@ -97,8 +111,9 @@ def replies(size: int, count: int) -> float:
 def waiting(count: int, turns: int = 20) -> float:
     """Seconds of processor time to look once at the next results of so many actors, none of which is there."""
 
-    @ray.remote(num_cpus=0, resources={"nowhere": 1})
-    def never() -> None: ...
+    def nothing() -> None: ...
+
+    never = ray.remote(num_cpus=0, resources={"nowhere": 1})(nothing)
 
     pending = [never.remote() for _ in range(count)]
     ray.wait(pending, num_returns=1, timeout=0)
@@ -127,9 +142,9 @@ def memory_per_episode(count: int = 20_000) -> float:
     return num_bytes / count
 
 
-def measure(config: CollectConfig, num_levels: int) -> Measured:
+def measure(config: CollectConfig, num_levels: int, *, frameless: bool = False) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
-        actor, writer, size = play_and_write(config, num_levels, Path(folder))
+        actor, writer, size = play_and_write(config, num_levels, Path(folder), frameless=frameless)
     small, large = replies(1_000, 300), replies(16 << 20, 12)
     return Measured(
         actor_per_s=actor,
@@ -182,15 +197,18 @@ def created_bytes() -> float:
     return float(get_memory_info_reply(get_state_from_address(address)).store_stats.cumulative_created_bytes)
 
 
-def check(config: CollectConfig, count: int, num_levels: int) -> dict[str, float]:
-    """One collection on so many raylets: what was predicted and what was counted."""
+def check(config: CollectConfig, count: int, num_levels: int, *, frameless: bool = False) -> dict[str, float]:
+    """One collection on so many raylets: what was predicted and what was counted.
+
+    Replies of frameless episodes are so small that Ray sends them without its object store.
+    """
     jobs = [(level, 0) for level in range(num_levels)]
     transitions, payload = 0, 0.0
     with raylets(count), CountingPool(count) as pool:
         pool.wait_until_started()
         nodes, before = _nodes_used(), created_bytes()
         started_s, cpu_s = time.perf_counter(), time.process_time()
-        for episode in pool.play_episodes(task_of(config), jobs):
+        for episode in pool.play_episodes(task_of(config, frameless=frameless), jobs):
             transitions, payload = transitions + len(episode), payload + num_bytes(episode)
         wall_s, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
         stored = created_bytes() - before
@@ -230,10 +248,12 @@ def main() -> None:
     found, fleet = {}, Fleet(num_actors=args.actors)
     with bare_ray(num_cpus=2):
         for config in configs:
-            found[config.env] = measured = measure(config, args.levels)
-            print(config.env, dataclasses.asdict(measured), flush=True)
+            for name, frameless in ((config.env, False), (f"{config.env}, frameless", True)):
+                found[name] = measured = measure(config, args.levels, frameless=frameless)
+                print(name, dataclasses.asdict(measured), flush=True)
     checks = [check(configs[0], count, args.levels) for count in args.raylets]
-    for row in checks:
+    packed = [check(configs[0], count, args.levels, frameless=True) for count in args.raylets[-1:]]
+    for row in [*checks, *packed]:
         print(row, flush=True)
     errors = [abs(row["stored_mb"] / row["stored_predicted_mb"] - 1) for row in checks]
     exact = all(row["calls"] == row["calls_predicted"] for row in checks)
@@ -257,6 +277,7 @@ def main() -> None:
         exact and worst <= BAR,
         memory_per_episode=round(memory_per_episode()),
         checks=checks,
+        frameless_checks=packed,
         predictions=predictions,
     )
 

@@ -36,7 +36,7 @@ from actors.collect import CollectConfig, collect
 from actors.evaluate import evaluate_on_pool
 from actors.pool import ActorPool
 from benchmarks.common import bare_ray, report
-from benchmarks.growth import growth, resources_now
+from benchmarks.growth import growth, resources_now, thread_names
 from envs.errors import RunError
 from envs.registry import make_spec
 from envs.spec import LevelSet
@@ -45,6 +45,7 @@ from metrics.protocol import strict
 from tests.limits import small_files
 from trainers.config import DataConfig, EvaluationConfig, ExperimentConfig, NetworkConfig, TrackingConfig, TrainConfig
 from trainers.launch import run_inline
+from trainers.loop import Run
 
 ENV = "grid/default"
 COLLECT = CollectConfig(
@@ -53,7 +54,8 @@ COLLECT = CollectConfig(
 COLLECT_FAULTS = ("none", "actor killed", "actor stopped", "interrupted", "disk full")
 TRAIN_FAULTS = ("none", "interrupted", "interrupted twice")
 EVALUATE_FAULTS = ("none", "evaluator killed", "both evaluators killed")
-DEADLINE_S = 15.0
+DEADLINE_S = 45.0
+"""Longer than a machine on which many others work keeps an innocent actor waiting."""
 BARS = {"memory_mb": 30.0, "file_handles": 6.0, "threads": 6.0, "processes": 6.0, "actors": 0.5, "object_store_mb": 6.0}
 """What may be added in a hundred rounds before a figure counts as growing."""
 
@@ -124,7 +126,7 @@ def trained(fault: str, config: ExperimentConfig, run_dir: Path, at_step: int) -
     """Digest of the last parameters and of all rows of metrics, and the checkpoint."""
     steps = {"none": [], "interrupted": [at_step], "interrupted twice": [20, at_step]}[fault]
     for step in steps:
-        with mock.patch("trainers.loop._Run.save", _interrupted_save(step)):
+        with mock.patch.object(Run, "save", _interrupted_save(step)):
             try:
                 run_inline(config, run_dir)
             except Interruption:
@@ -139,9 +141,7 @@ def trained(fault: str, config: ExperimentConfig, run_dir: Path, at_step: int) -
 
 
 def _interrupted_save(step: int) -> Callable[[Any], None]:
-    from trainers.loop import _Run
-
-    save = _Run.save
+    save = Run.save
 
     def interrupted(run: Any) -> None:
         if run.learner.learner_step >= step:
@@ -174,6 +174,12 @@ def one_round(folder: Path, rng: np.random.Generator, wandb: str, *, undisturbed
     return faults, [fingerprint, digest, table]
 
 
+def most_common(looks: list[Counter[str]]) -> Counter[str]:
+    """How many threads of each name there were as a rule."""
+    names = {name for look in looks for name in look}
+    return Counter({name: round(np.median([look[name] for look in looks])) for name in names})
+
+
 class Pulse(threading.Thread):
     """Counts the time in which this process was not stopped from outside, to make room for others."""
 
@@ -201,6 +207,7 @@ def main() -> None:
     expected: list[str] = []
     counts: Counter[str] = Counter()
     wrong: list[dict[str, Any]] = []
+    threads: list[Counter[str]] = []
     with (
         mock.patch("actors.pool.ActorPool", partial(ActorPool, deadline_s=DEADLINE_S)),
         bare_ray(num_cpus=4),
@@ -213,6 +220,7 @@ def main() -> None:
             if found != expected:
                 wrong.append({"round": number, "faults": faults, "found": found})
                 print("differs:", wrong[-1], "expected:", expected, flush=True)
+            threads.append(thread_names())
             samples.append({"hours": (time.monotonic() - started_s) / 3600, **resources_now()})
             print(number, faults, {name: round(value, 3) for name, value in samples[-1].items()}, flush=True)
             if time.monotonic() - started_s > 60 * args.minutes:
@@ -228,6 +236,7 @@ def main() -> None:
         faults=dict(counts),
         rounds_that_differ=wrong,
         growth_per_100_rounds=grown,
+        threads_added=dict(most_common(threads[len(threads) // 2 :]) - most_common(threads[: len(threads) // 2 + 1])),
         active_min=round(pulse.active_s / 60, 1),
         processor_s=round(time.process_time()),
         processes_left=left,

@@ -20,8 +20,8 @@ from benchmarks.common import report
 from search import mixture_tuning
 from search.mixture_arms import Arms
 from search.mixture_config import MixtureSearchConfig
+from search.mixture_recipes import grid_mixtures
 from search.mixture_sweep import record_sources
-from search.recipes import grid_mixtures
 
 BAR = 0.9
 

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from data.batch import Batch, BatchColumn, Indices, gather, gather_rows
 from data.episode import Episode
-from data.schema import Table, content_fingerprint, metric_field, metric_names
+from data.schema import Table, metric_field, metric_names
 from data.selection import check_positions, cut, make_view, rank_within
+from data.several_envs import check_together, env_names, level_index, view_fingerprint
 from data.store import DatasetInfo, Store, read_episode
 from envs.errors import UsageError, unknown_name
 from envs.spec import EnvSpec, LevelSet
@@ -49,8 +50,10 @@ class Dataset:
         return cls((store,), make_view(store.table, 0, store.info.metrics))
 
     @staticmethod
-    def concat(datasets: Sequence[Dataset]) -> Dataset:
+    def concat(datasets: Sequence[Dataset], *, several_envs: bool = False) -> Dataset:
         """The episodes of several datasets of one environment, in the order given.
+
+        With `several_envs` they may be of different ones that show and take the same, such as games of one engine.
 
         Raises:
             UsageError: If there is none, or they are of different environments.
@@ -62,7 +65,7 @@ class Dataset:
         stores: list[Store] = []
         views = []
         for dataset in datasets:
-            _check_same_env(first, dataset)
+            check_together(first, dataset.env, dataset.info.path, several_envs=several_envs)
             views.append(make_view(dataset._view, len(stores), metrics))
             stores.extend(dataset._stores)
         return Dataset(tuple(stores), np.concatenate(views))
@@ -98,8 +101,23 @@ class Dataset:
         return tuple(store.info for store in self._stores)
 
     @cached_property
+    def envs(self) -> tuple[str, ...]:
+        """The names of the environments of the episodes, sorted; mostly one."""
+        return tuple(np.unique(env_names(self.infos, self._view)).tolist())
+
+    @cached_property
+    def level_index(self) -> npt.NDArray[np.int64]:
+        """A number for each episode [E]: the same for episodes of the same level of the same environment."""
+        return level_index(self.infos, self._view)
+
+    def levels_of(self, env: str) -> npt.NDArray[np.int64]:
+        """The distinct levels of one environment, ascending; none if no episode is of it."""
+        levels: npt.NDArray[np.int64] = np.unique(self._view["level"][env_names(self.infos, self._view) == env])
+        return levels
+
+    @cached_property
     def levels(self) -> npt.NDArray[np.int64]:
-        """The distinct levels, ascending."""
+        """The distinct level numbers, ascending; of a view of several environments see `levels_of`."""
         levels: npt.NDArray[np.int64] = np.unique(self._view["level"])
         return levels
 
@@ -111,7 +129,7 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """32 hex digits of the content: the same episodes (and cuts) in any order give the same fingerprint."""
-        return content_fingerprint(self.env, self._view)
+        return view_fingerprint(self.infos, self._view)
 
     @cached_property
     def episodes(self) -> dict[str, npt.NDArray[Any]]:
@@ -191,8 +209,6 @@ class Dataset:
                 "world_size <= episodes."
             )
         return Dataset(self._stores, self._view[rank::world_size])
-
-    # Reading
 
     def batch(self, indices: npt.ArrayLike, successors: bool = False) -> Batch:
         """Copy the transitions at `indices` out of the dataset.
@@ -282,16 +298,3 @@ class Dataset:
             if source not in self.sources:
                 raise unknown_name("source", source, self.sources)
         return wanted
-
-
-def _check_same_env(first: EnvSpec, dataset: Dataset) -> None:
-    other = dataset.env
-    if (other.name, other.observation_columns, other.num_actions) != (
-        first.name,
-        first.observation_columns,
-        first.num_actions,
-    ):
-        raise UsageError(
-            f"A dataset of {other.name!r} ({dataset.info.path}) was given together with {first.name!r}; "
-            "one view holds one environment with the same columns."
-        )

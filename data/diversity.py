@@ -59,11 +59,11 @@ def describe(dataset: Dataset, episode_weights: npt.ArrayLike | None = None) -> 
     episodes = dataset.episodes
     drawn = episodes["length"] if episode_weights is None else np.asarray(episode_weights)
     return {
-        "num_levels": len(dataset.levels),
+        "num_levels": len(np.unique(dataset.level_index)),
         "num_sources": len(dataset.sources),
         "num_episodes": dataset.num_episodes,
         "num_transitions": dataset.num_transitions,
-        "effective_levels": effective_number(amount_per_kind(episodes["level"], drawn)),
+        "effective_levels": effective_number(amount_per_kind(dataset.level_index, drawn)),
         "effective_sources": effective_number(amount_per_kind(episodes["source"], drawn)),
         "effective_episodes": effective_number(drawn),
         "mean_return": float(np.mean(episodes["return"])),

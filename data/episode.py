@@ -112,3 +112,11 @@ class Episode:
     def __repr__(self) -> str:
         columns = ", ".join(f"{name}[{len(column)}]" for name, column in self.observations.items())
         return f"Episode({self.env!r}, level={self.level}, T={len(self)}, return={self.episode_return:g}, {columns})"
+
+
+@dataclass(frozen=True)
+class FramelessEpisode(Episode):
+    """An episode without its observations, where its level and actions determine them."""
+
+    checksum: bytes = b""
+    """`data.schema.episode_checksum` of the whole episode, taken when it still had them."""

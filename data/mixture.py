@@ -8,7 +8,7 @@ recorded levels with one value of a tag. What came of it is recorded.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ EPISODE_ORDERS: tuple[EpisodeOrder, ...] = ("random", "stratified", "best_first"
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """A choice of data from named datasets of one environment.
+    """A choice of data from named datasets of one environment, or with `several_envs` of games that share a policy.
 
     Raises:
         UsageError: If the weights do not sum to one or a number is out of range.
@@ -69,6 +69,8 @@ class Mixture:
     """Only this share of each source's episodes may be used, those with the highest returns; ties stratified."""
     best_of: Literal["all", "level"] = "all"
     """Whether the best share is taken of a source's episodes together, or of those of each level."""
+    several_envs: bool = False
+    """Whether datasets may be of different environments, as long as these show and take the same."""
     seed: int = 0
     """Chooses among episodes that the order holds equal."""
 
@@ -104,7 +106,7 @@ class Mixture:
         """
         sources = self._sources(datasets)
         names = self._used(sources)
-        Dataset.concat([sources[name] for name in names])  # refuses datasets of different environments
+        self._check_envs([sources[name] for name in names])
         levels = self._fewer(self._levels({name: sources[name] for name in names}))
         if self.strata is not None:  # few levels may leave nothing to a light stratum
             names = [name for name in names if levels[name]]
@@ -118,6 +120,13 @@ class Mixture:
         if self.strata is None or not datasets:
             return datasets
         return divide(Dataset.concat(list(datasets.values())), self.strata)
+
+    def _check_envs(self, chosen: Sequence[Dataset]) -> None:
+        envs = Dataset.concat(chosen, several_envs=self.several_envs).envs
+        if len(envs) > 1 and (self.num_levels is not None or self.levels is not None):
+            raise UsageError(
+                f"The mixture is of {', '.join(envs)}, whose levels have the same numbers; use levels_per_source."
+            )
 
     def _used(self, sources: Mapping[str, Dataset]) -> list[str]:
         kind = "source" if self.strata is None else f"recorded {self.strata}"
@@ -259,7 +268,7 @@ class RealisedMixture:
 
 
 def _realised(views: Mapping[str, Dataset], weights: tuple[float, ...] | None, strata: str | None) -> RealisedMixture:
-    view = Dataset.concat(list(views.values()))
+    view = Dataset.concat(list(views.values()), several_envs=True)
     sizes = np.array([len(part) for part in views.values()])
     natural = sizes / sizes.sum()
     drawn = natural if weights is None else np.array(weights)
@@ -273,6 +282,7 @@ def _realised(views: Mapping[str, Dataset], weights: tuple[float, ...] | None, s
             "weight": float(drawn[index]),
             "repetitions": float(drawn[index] / natural[index]),
             "dataset": part.info.fingerprint,
+            **({"env": part.env.name} if len(view.envs) > 1 else {}),
         }
         for index, (name, part) in enumerate(views.items())
     }

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from data.append import append_to
 from data.episode import Episode, Ragged
-from data.schema import FileSpec, episode_checksum, observation_files, step_files
+from data.schema import FileSpec, episode_checksum, file_entry, observation_files, step_files
 from envs.errors import RunError
 from envs.spec import EnvSpec
 
-FLUSH_BYTES = 32 << 20  # memory that waits to be written to disk slows every further write down
+LARGE_ROW = 4096  # bytes; smaller rows make files that are not worth going around the page cache
 Extent = Mapping[str, Any]
 """``rows`` and ``crc32`` of a column file."""
 
@@ -29,68 +29,46 @@ class ColumnFile:
     Args:
         directory: Where it lies.
         spec: Its name and type.
+        background: Brings bytes to the disk.
         extent: How much of an existing file to keep; None begins a new one.
 
     Raises:
         RunError: If the existing file is shorter than that.
     """
 
-    def __init__(self, directory: Path, spec: FileSpec, extent: Extent | None = None) -> None:
+    def __init__(self, directory: Path, spec: FileSpec, background: Executor, extent: Extent | None = None) -> None:
         self._spec = spec
         self.rows, self._crc = (0, 0) if extent is None else (int(extent["rows"]), int(extent["crc32"]))
         path = directory / spec.name
         if extent is not None:
             _cut(path, self.rows * spec.row_bytes)
-        self._file: BinaryIO = path.open("wb" if extent is None else "ab", buffering=1 << 20)
-        self._num_waiting = 0  # bytes written since the last flush began
-        self._flushing: Future[None] | None = None
+        self._file = append_to(path, self.rows * spec.row_bytes, background, direct=spec.row_bytes >= LARGE_ROW)
 
     def write(self, values: npt.NDArray[Any]) -> None:
-        """Append rows [n, *shape]."""
-        little = np.ascontiguousarray(values, dtype=self._spec.dtype)
-        content = little.reshape(-1).view(np.uint8).data
-        self._crc = zlib.crc32(content, self._crc)
-        self._file.write(content)
-        self.rows += len(little)
-        self._num_waiting += len(content)
-
-    def flush(self, background: ThreadPoolExecutor) -> None:
-        """Let a thread bring what was written to the disk, once there is enough of it.
+        """Append rows [n, *shape].
 
         Raises:
-            OSError: If that failed for what was written before.
+            OSError: If that failed, or what was written before could not be brought to the disk.
         """
-        if self._num_waiting < FLUSH_BYTES:
-            return
-        self._end_flush()
-        self._file.flush()
-        self._num_waiting = 0
-        self._flushing = background.submit(os.fdatasync, self._file.fileno())
-
-    def _end_flush(self) -> None:
-        if self._flushing is not None:
-            self._flushing.result()
+        content = np.ascontiguousarray(values, dtype=self._spec.dtype).reshape(-1).view(np.uint8)
+        self._crc = zlib.crc32(content.data, self._crc)
+        self._file.write(content)
+        self.rows += len(values)
 
     def sync(self) -> dict[str, int]:
         """Make what was written durable; returns its extent."""
-        self._end_flush()
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._file.sync()
         return {"rows": self.rows, "crc32": self._crc}
 
     def close(self) -> dict[str, Any]:
         """Make it durable; returns its entry in the manifest."""
         self.sync()
         self._file.close()
-        size = self.rows * self._spec.row_bytes
-        return {"name": self._spec.name, "rows": self.rows, "bytes": size, "crc32": f"{self._crc:08x}"}
+        return file_entry(self._spec, self.rows, self._crc)
 
     def discard(self) -> None:
         """Close it without caring whether it is complete."""
-        with suppress(OSError):
-            self._end_flush()  # of this file's number, which another file may get
-        with suppress(OSError):  # closing flushes, which fails again where the disk is full
-            self._file.close()
+        self._file.close()
 
 
 class ColumnFiles:
@@ -111,7 +89,7 @@ class ColumnFiles:
         self._flusher, self._hasher = ThreadPoolExecutor(1, "flush"), ThreadPoolExecutor(1, "hash")
         self._files: dict[str, ColumnFile] = {}
         for name, spec in column_specs(env, with_log_probs).items():
-            self._files[name] = ColumnFile(directory, spec, None if extents is None else extents[name])
+            self._files[name] = ColumnFile(directory, spec, self._flusher, None if extents is None else extents[name])
             if extents is None and name.endswith(".offsets"):
                 self._files[name].write(np.zeros(1, dtype=np.int64))
 
@@ -127,8 +105,6 @@ class ColumnFiles:
                 self._files[f"{name}.offsets"].write(column.offsets[1:] + start)
             else:
                 self._files[f"{name}.values"].write(column)
-        for file in self._files.values():
-            file.flush(self._flusher)
         return hashing.result()
 
     def sync(self) -> dict[str, dict[str, int]]:

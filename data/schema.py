@@ -13,14 +13,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from data.episode import Episode, Ragged
+from data.episode import Episode, FramelessEpisode, Ragged
 from envs.errors import UsageError
 from envs.spec import ColumnSpec, EnvSpec
 
@@ -114,6 +114,11 @@ def check_columns(env: EnvSpec) -> None:
             )
 
 
+def file_entry(spec: FileSpec, rows: int, crc32: int) -> dict[str, Any]:
+    """What the manifest says of a file."""
+    return {"name": spec.name, "rows": rows, "bytes": rows * spec.row_bytes, "crc32": f"{crc32:08x}"}
+
+
 def step_files(env: EnvSpec, with_log_probs: bool) -> dict[str, FileSpec]:
     """Files with one row per transition, by `Episode` field."""
     files = {
@@ -139,6 +144,8 @@ def observation_files(name: str, column: ColumnSpec) -> dict[str, FileSpec]:
 
 def episode_checksum(episode: Episode) -> bytes:
     """Sixteen bytes that depend on everything in an episode and on nothing else."""
+    if isinstance(episode, FramelessEpisode):
+        return episode.checksum
     header: dict[str, Any] = {
         "env": episode.env,
         "level": int(episode.level),
@@ -177,6 +184,11 @@ def content_fingerprint(env: EnvSpec, table: Table) -> str:
     digest = hashlib.sha256(canonical_json(env.to_json()).encode())
     digest.update(rows[order].tobytes())
     return digest.hexdigest()[:32]
+
+
+def joint_fingerprint(fingerprints: Sequence[str]) -> str:
+    """32 hex digits of several contents, whatever their order."""
+    return hashlib.sha256("".join(sorted(fingerprints)).encode()).hexdigest()[:32]
 
 
 def canonical_json(value: Any) -> str:

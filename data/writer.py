@@ -7,31 +7,19 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
+from data.complete import complete_dataset
 from data.dataset import Dataset
 from data.episode import Episode
 from data.episode_table import EpisodeTable
-from data.files import atomic_write_json, disk_errors, rename_directory
+from data.files import disk_errors, rename_directory
 from data.journal import JOURNAL, Journal, claim_interrupted, read_journal
-from data.partial import ColumnFile, ColumnFiles
+from data.partial import ColumnFiles
 from data.remote import new_place
-from data.schema import (
-    EPISODES,
-    MANIFEST,
-    SCHEMA_VERSION,
-    FileSpec,
-    check_columns,
-    content_fingerprint,
-    json_object,
-    manifest_checksum,
-    metric_names,
-)
+from data.schema import check_columns, json_object
 from data.validation import canonical_episode
 from envs.errors import UsageError
 from envs.files import create_partial
@@ -79,10 +67,7 @@ class DatasetWriter:
         self._finished: Dataset | None = None
         self._header = {"provenance": json_object(provenance), "license": license}
         check_columns(env)
-        if self.path.exists():
-            raise UsageError(
-                f"{self.path} exists already; a dataset is never overwritten. Remove it or choose another."
-            )
+        check_free(self.path)
         self._table = EpisodeTable()
         self._columns: ColumnFiles | None = None
         self._journal: Journal | None = None
@@ -274,26 +259,18 @@ class DatasetWriter:
 
     def _complete(self) -> None:
         assert self._columns is not None
-        files = self._columns.close()
-        table, sources, policies = self._table.canonical()
-        episodes = ColumnFile(self._partial, FileSpec(EPISODES, "<u1", (table.dtype.itemsize,)))
-        episodes.write(np.frombuffer(table.tobytes(), dtype=np.uint8).reshape(len(table), -1))
-        manifest = {
-            "format": "gengap-dataset",
-            "schema_version": SCHEMA_VERSION,
-            "env": self.env.to_json(),
-            "num_episodes": len(table),
-            "num_transitions": self.num_transitions,
-            "sources": sources,
-            "policies": policies,
-            "metrics": list(metric_names(table)),
-            "files": [*files, episodes.close()],
-            **self._header,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "fingerprint": content_fingerprint(self.env, table),
-        }
-        atomic_write_json(self._partial / MANIFEST, {**manifest, "checksum": manifest_checksum(manifest)})
+        complete_dataset(self._partial, self.env, self._table, self._columns.close(), self._header)
         rename_directory(self._partial, self.path)
         if self._journal is not None:
             self._journal.close()
             (self.path / JOURNAL).unlink()
+
+
+def check_free(path: Path) -> None:
+    """Refuse a place that is taken.
+
+    Raises:
+        UsageError: If something is there.
+    """
+    if path.exists():
+        raise UsageError(f"{path} exists already; a dataset is never overwritten. Remove it or choose another.")

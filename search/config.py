@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from envs.errors import UsageError
+from search.variants import check_variants
 from trainers.config import EvaluationConfig, ExperimentConfig
 
 FULL_JUDGE = EvaluationConfig(
@@ -34,6 +35,10 @@ class SweepConfig:
     """Mixtures over the strata, each tried at every level count: "natural" takes levels as they come, "uniform" as many
     of each stratum, "home" that stratum alone, "home:2+grocery:1" these by weight. Levels, transitions and draws are
     all shared out so."""
+    variants: tuple[str, ...] = ()
+    """A second axis beside the level counts, in increasing order, each value tried at every count: "transitions=5000"
+    learns from so many in place of `num_transitions`, any other name is an option of the source, as "noise=0.4"; see
+    `search.variants`. Then one level count is enough. Empty, or no strata."""
     learning_rates: tuple[float, ...] = (5e-4, 1e-3)
     seeds: tuple[int, ...] = (0, 1)
     seeds_together: bool = False
@@ -59,7 +64,12 @@ class SweepConfig:
     """Collector and evaluator actors."""
 
     def __post_init__(self) -> None:
-        if len(self.level_counts) < 2 or sorted(set(self.level_counts)) != list(self.level_counts):
+        check_variants(self.variants)
+        if self.variants and self.strata:
+            raise UsageError(f"variants is {self.variants} and strata {self.strata!r}; a study has one of them.")
+        if len(self.level_counts) < (1 if self.variants else 2) or sorted(set(self.level_counts)) != list(
+            self.level_counts
+        ):
             raise UsageError(
                 f"level_counts is {self.level_counts}; give at least two different counts in increasing order."
             )
@@ -73,6 +83,11 @@ class SweepConfig:
             raise UsageError(
                 f"seeds is {self.seeds}; an interval needs at least two seeds, and none twice, for example (0, 1)."
             )
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """What is tried at every level count: mixtures over strata, variants, or nothing but the data as it is."""
+        return self.mixtures if self.strata else self.variants or ("",)
 
 
 def slug(name: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from metrics.protocol import Role
+from search.config import slug
 from search.selection import Choice
 from search.study import Study
 
@@ -39,11 +40,13 @@ class Example:
     """Levels of the split on which the policy's return is the same."""
     num_played: int
     """Levels of the split that it played."""
+    arm: str = ""
+    """That found the mixture that the policy learned from, in a mixture search."""
 
     @property
     def name(self) -> str:
         """Of its files."""
-        return f"{self.role}-{self.num_levels}"
+        return f"{self.role}-{slug(self.arm) or self.num_levels}"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -73,21 +76,22 @@ class Sheet:
 def choose_examples(study: Study) -> list[Example]:
     """For the policies of the fewest and of the most levels: the best training level and the worst unseen one.
 
-    Of several equal ones the one of median length is taken: a typical one, not the fastest.
+    In a mixture search for those of the baseline and of the arm that is best on validation levels. Of several equal
+    levels the one of median length is taken: a typical one, not the fastest.
     """
     examples = []
     for choice in _ends(study):
         for role, best in ((Role.TRAIN, True), (_unseen_role(study), False)):
             rows = _rows(study, choice, role)
             if not rows.empty:
-                examples.append(_example(rows, choice, best=best))
+                arm = choice.mixture if study.searches_mixtures else ""
+                examples.append(_example(rows, choice, best=best, arm=arm))
     return examples
 
 
 def choose_sheets(study: Study) -> list[Sheet]:
     """Training levels and unseen levels, evenly spread over those that the policy selected among all played."""
-    overall = study.selection.overall if study.selection else ""
-    choice = next((c for c in _choices(study) if c.config_id == overall), None)
+    choice = _best(study)
     tables = [(role, _rows(study, choice, role)) for role in (Role.TRAIN, _unseen_role(study))] if choice else []
     return [_sheet(rows, choice, role) for role, rows in tables if choice and not rows.empty]
 
@@ -109,7 +113,7 @@ def _sheet(rows: pd.DataFrame, choice: Choice, role: Role) -> Sheet:
     )
 
 
-def _example(rows: pd.DataFrame, choice: Choice, *, best: bool) -> Example:
+def _example(rows: pd.DataFrame, choice: Choice, *, best: bool, arm: str) -> Example:
     scores = rows["normalized_return"]
     alike = rows[np.isclose(scores, scores.max() if best else scores.min())].sort_values(["length", "level"])
     row = alike.iloc[(len(alike) - 1) // 2]
@@ -126,6 +130,7 @@ def _example(rows: pd.DataFrame, choice: Choice, *, best: bool) -> Example:
         length=int(row["length"]),
         num_alike=len(alike),
         num_played=len(rows),
+        arm=arm,
     )
 
 
@@ -144,7 +149,22 @@ def _unseen_role(study: Study) -> Role:
 
 def _ends(study: Study) -> Sequence[Choice]:
     choices = _choices(study)
+    if study.searches_mixtures:
+        best = _best(study)
+        return [choice for choice in choices if choice.mixture == study.config["baseline"] or choice is best]
     return choices if len(choices) < 2 else (choices[0], choices[-1])
+
+
+def _best(study: Study) -> Choice | None:
+    """The choice among all: what was selected overall, or of a mixture search's full runs those that validate best."""
+    if not study.searches_mixtures:
+        overall = study.selection.overall if study.selection else ""
+        return next((choice for choice in _choices(study) if choice.config_id == overall), None)
+    frame = study.table.frame
+    seen = frame[(frame["role"] == Role.VALIDATION.value) & (frame["mode"] == "sampled")]
+    means = seen.groupby("policy")["normalized_return"].mean()
+    played = [choice for choice in _choices(study) if set(choice.policies) <= set(means.index)]
+    return max(played, key=lambda choice: float(means[list(choice.policies)].mean()), default=None)
 
 
 def _choices(study: Study) -> tuple[Choice, ...]:

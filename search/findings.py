@@ -69,6 +69,8 @@ def build_findings(study: Study, bootstrap: Bootstrap | None = None) -> dict[str
         "num_transitions": study.num_transitions,
         "selection": selection.to_json(),
         "ledger": [dict(record) for record in study.ledger],
+        "grown": [dict(record) for record in study.grown],
+        "failures": [dict(record) for record in study.failures],
         "datasets": [asdict(record) for record in study.datasets],
         "trials": [asdict(trial) | {"tracker": study.tracker(trial)} for trial in study.trials],
         "predictors": predictors(study, mode, bootstrap.rng("predictors"), **bootstrap.options),

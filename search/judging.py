@@ -30,6 +30,7 @@ from search.study import EVALUATIONS_FILE, LEDGER_FILE, RANDOM_POLICY, SELECTION
 from trainers.config import EvaluationConfig, ExperimentConfig
 from trainers.evaluation import protocol_of
 from trainers.policy_files import network_id
+from trainers.several_envs import slug_of
 
 EVALUATIONS_FOLDER = "evaluations"
 
@@ -58,12 +59,14 @@ class Judge:
         study_dir: Where tables and the ledger lie.
         pool: Evaluator actors.
         training_levels: Every level that any policy may have learned from; one test for all, so that levels pair up.
+        env: Where to play; empty for the study's own environment. Another one has tables of its own.
     """
 
-    def __init__(self, config: Judged, study_dir: Path, pool: Any, training_levels: LevelSet) -> None:
+    def __init__(self, config: Judged, study_dir: Path, pool: Any, training_levels: LevelSet, env: str = "") -> None:
         self._config, self._dir, self._pool = config, study_dir, pool
         self._training_levels = training_levels
-        self._spec = make_spec(config.experiment.env)
+        self._env = env
+        self._spec = make_spec(env or config.experiment.env)
 
     def judge(self, policies: Sequence[StudyPolicy]) -> None:
         """Play every policy on all roles but the test; tables that exist are kept."""
@@ -91,7 +94,7 @@ class Judge:
             rule=selection.rule,
             reason=reason,
             protocol=self._config.judge.protocol,
-            network="" if policy.checkpoint is None else network_id(policy.checkpoint),
+            network=self._network(policy),
         )
         say(f"Test: {policy.name} ({reason}; permit {permit.permit_id})")
         self._play(policy, (Role.TEST,), permit)
@@ -117,9 +120,9 @@ class Judge:
 
     def table(self) -> EvaluationTable:
         """Every row so far, also written as the study's table."""
-        files = sorted((self._dir / EVALUATIONS_FOLDER).glob("*.parquet"))
+        files = sorted(self._folder.glob("*.parquet"))
         table = EvaluationTable.concat([EvaluationTable.read(file) for file in files])
-        table.write(self._dir / EVALUATIONS_FILE)
+        table.write(evaluations_file(self._dir, self._env))
         return table
 
     def _play(self, policy: StudyPolicy, roles: Sequence[Role], permit: Permit | None) -> None:
@@ -150,12 +153,28 @@ class Judge:
         )
 
     def _path(self, policy: StudyPolicy, roles: Sequence[Role]) -> Path:
-        return self._dir / EVALUATIONS_FOLDER / f"{policy.name}.{'-'.join(role.value for role in roles)}.parquet"
+        return self._folder / f"{policy.name}.{'-'.join(role.value for role in roles)}.parquet"
+
+    @property
+    def _folder(self) -> Path:
+        return self._dir / (f"{EVALUATIONS_FOLDER}-{slug_of(self._env)}" if self._env else EVALUATIONS_FOLDER)
+
+    def _network(self, policy: StudyPolicy) -> str:
+        """Identifies the parameters; the test of another environment is another test."""
+        if policy.checkpoint is None:
+            return ""
+        return network_id(policy.checkpoint) + (f" in {self._env}" if self._env else "")
 
     def _fingerprint(self, policy: StudyPolicy) -> str:
         """Of the configuration without the seed."""
         text = json.dumps([dataclasses.asdict(self._config), dict(policy.columns)], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def evaluations_file(study_dir: Path, env: str = "") -> Path:
+    """The table of a study's results in its own environment, or in another one that is named."""
+    own = study_dir / EVALUATIONS_FILE
+    return own.with_stem(f"{own.stem}-{slug_of(env)}") if env else own
 
 
 def study_levels(config: SweepConfig) -> LevelSet:

@@ -40,6 +40,8 @@ class Arms:
         self.simplex = Simplex.of_sizes(sizes, config.num_transitions, config.minimum_weight)
         self.proposers = {name: self._proposer(name, sizes) for name in config.arms}
         self._told: dict[tuple[str, int], dict[int, tuple[float, ...]]] = {}
+        self._answers: dict[str, list[Proposal]] = {name: [] for name in self.proposers}
+        self._heard: dict[str, int] = {}  # of how many configurations an arm had heard when it answered last
         self._restore()
 
     def next_trials(self) -> list[MixtureTrial]:
@@ -77,14 +79,34 @@ class Arms:
     def confirming(self) -> list[MixtureTrial]:
         """The full runs of what each arm found, on fresh seeds.
 
+        Where trials were added and an arm's answer changed, the new answer has runs and names of its own.
+
         Raises:
             UsageError: If no trial of an arm succeeded.
         """
-        return [
-            MixtureTrial.of(name, proposer.recommend(), seed, confirming=True)
-            for name, proposer in self.proposers.items()
-            for seed in self._config.confirm_seeds
-        ]
+        for name, proposer in self.proposers.items():
+            answers, heard = self._answers[name], len(proposer.history)
+            if answers and self._heard[name] == heard:
+                continue
+            proposal = proposer.recommend()
+            if not answers or (proposal.weights, proposal.values) != (answers[-1].weights, answers[-1].values):
+                self._log({"event": "answered", "arm": name, "proposal": proposal.to_json(), "heard": heard})
+                self._answer(name, proposal, heard)
+        return [trial for name in self.proposers for trial in self._full_runs(name, len(self._answers[name]) - 1)]
+
+    def superseded(self) -> list[MixtureTrial]:
+        """The full runs of answers that arms gave before trials were added."""
+        earlier = ((name, index) for name, answers in self._answers.items() for index in range(len(answers) - 1))
+        return [trial for name, index in earlier for trial in self._full_runs(name, index)]
+
+    def _answer(self, name: str, proposal: Proposal, heard: int) -> None:
+        self._answers[name].append(proposal)
+        self._heard[name] = heard
+
+    def _full_runs(self, name: str, index: int) -> list[MixtureTrial]:
+        answer = self._answers[name][index]
+        seeds = self._config.confirm_seeds
+        return [MixtureTrial.of(name, answer, seed, kind="confirmed", answer=index) for seed in seeds]
 
     def _proposer(self, name: str, sizes: dict[str, int]) -> Proposer:
         arm, total = parse_arm(self._config.arms[name]), sum(sizes.values())
@@ -130,6 +152,8 @@ class Arms:
         for event in map(json.loads, complete.splitlines()):
             if event["event"] == "asked":
                 self.proposers[event["arm"]].asked.append(Proposal.from_json(event["proposal"]))
+            elif event["event"] == "answered":
+                self._answer(event["arm"], Proposal.from_json(event["proposal"]), event["heard"])
             else:
                 self._end(event["arm"], event["number"], event["seed"], event["losses"])
 

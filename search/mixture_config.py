@@ -17,6 +17,7 @@ from search.config import FULL_JUDGE
 from search.dimensions import parse_dimensions
 from search.selection import find_rule
 from trainers.config import EvaluationConfig, ExperimentConfig
+from trainers.several_envs import MEAN_OVER_ENVS, slug_of
 
 RETURN = "eval/validation/normalized_return"
 COSTS = ("cost/transitions_seen", "cost/wall_s")
@@ -30,7 +31,8 @@ class MixtureSearchConfig:
     name: str
     experiment: ExperimentConfig
     sources: dict[str, str]
-    """Source -> a dataset's directory, or what to record: ``grid-expert?noise=0.2 levels=0:40 transitions=2000``."""
+    """Source -> a dataset's directory, or what to record: ``grid-expert?noise=0.2 levels=0:40 transitions=2000``, with
+    ``env=NAME`` in one of `experiment.data.other_envs`."""
     num_transitions: int
     """Distinct transitions of a full run's mixture, exactly; the weights share them out."""
     arms: dict[str, str] = field(default_factory=lambda: {"search": "regression", "stratified": "stratified"})
@@ -50,6 +52,9 @@ class MixtureSearchConfig:
     """Learner steps of a trial, on as much less data, so that it repeats data as often as a full run; 0: full runs."""
     confirm_seeds: tuple[int, ...] = (100, 101, 102)
     """Fresh train seeds with which what each arm found is trained in full."""
+    pilot_seeds: tuple[int, ...] = ()
+    """Train seeds of full runs of the baseline before the search: from their spread the study states the smallest
+    difference that it can detect. Empty: it states none."""
     objectives: tuple[str, ...] = (RETURN,)
     """What the search makes large ("eval/...") or small ("eval/gap/...", "cost/..."); the first one decides."""
     scheduler: Literal["none", "asha"] = "none"
@@ -83,6 +88,11 @@ class MixtureSearchConfig:
                 raise UsageError(f"{name} is {seeds}; give at least one, and none twice.")
         if shared := set(self.seeds) & set(self.confirm_seeds):
             raise UsageError(f"The seeds {sorted(shared)} are in seeds and in confirm_seeds; confirm with fresh ones.")
+        if self.pilot_seeds and (
+            len(set(self.pilot_seeds)) < max(2, len(self.pilot_seeds))
+            or set(self.pilot_seeds) & {*self.seeds, *self.confirm_seeds}
+        ):
+            raise UsageError(f"pilot_seeds is {self.pilot_seeds}; give two or more that nothing else uses, or none.")
         if self.proxy_steps > self.experiment.train.learner_steps:
             raise UsageError(
                 f"proxy_steps is {self.proxy_steps}; a trial is at most as long as a full run, "
@@ -121,6 +131,29 @@ def check_objectives(objectives: tuple[str, ...], rule_name: str) -> None:
             raise UsageError(
                 f"The objective {name!r} is of the split {match[1]!r}, which the search may not see under the rule "
                 f"{rule.name!r}: the test is played once, after selection. Allowed splits: {shown}."
+            )
+
+
+def check_several_envs(config: MixtureSearchConfig) -> None:
+    """Refuse weights that leave out the environment in which policies are judged, and returns that nobody measures.
+
+    Raises:
+        UsageError: Saying what to set.
+    """
+    experiment = config.experiment
+    if experiment.data.other_envs and config.minimum_weight <= 0:
+        raise UsageError(
+            f"minimum_weight is 0, so a mixture could leave out {experiment.env!r}, in which policies are judged; give "
+            "every source a little, for example minimum_weight=0.05."
+        )
+    each = (experiment.env, *experiment.data.other_envs) if experiment.evaluation.each_env else ()
+    named = [MEAN_OVER_ENVS, *map(slug_of, each)]
+    for objective in config.objectives:
+        _, _, env = objective.partition("_return/")
+        if env and (len(named) < 3 or env not in named):
+            raise UsageError(
+                f"The objective {objective!r} is of one environment among several. It needs experiment.data.other_envs "
+                f"and experiment.evaluation.each_env=true and then ends in one of: {', '.join(named)}."
             )
 
 
@@ -167,13 +200,15 @@ def parse_recorded(config: MixtureSearchConfig, name: str) -> CollectConfig:
     """
     words = config.sources[name].split()
     pairs = dict(_pair(word, config.sources[name]) for word in words[1:])
-    unknown = [key for key in pairs if key not in ("levels", "transitions", "seed")]
+    unknown = [key for key in pairs if key not in ("levels", "transitions", "seed", "env")]
     if not words or unknown or "levels" not in pairs or "transitions" not in pairs:
         raise UsageError(
             f"The source {name!r} is {config.sources[name]!r}; give a dataset's directory, or write who plays, "
             "levels=FIRST:END and transitions=N, for example 'grid-expert?noise=0.2 levels=0:40 transitions=2000'."
         )
-    env = config.experiment.env
+    env, allowed = pairs.get("env", config.experiment.env), (config.experiment.env, *config.experiment.data.other_envs)
+    if env not in allowed:
+        raise UsageError(f"The source {name!r} plays {env!r}; allowed: {', '.join(allowed)}. See data.other_envs.")
     played = parse_source(env, words[0])
     return CollectConfig(
         env=env,

@@ -6,23 +6,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.headline import interval_text
+from search.mixture_pilot import design_section
+from search.predictors_section import predictors_section
 from search.report_parts import MISSING, SPLITS, Section, Table, count_text
-from search.report_provenance import ledger_section, reproduction_section
+from search.report_provenance import failures_section, ledger_section, reproduction_section
+from search.report_shown import episodes_section, sheets_section
 
 Findings = Mapping[str, Any]
 SHOWN = 12
 
 
 def build_mixture_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]:
-    """All sections in the order of reading."""
-    return [
+    """All sections in the order of reading; those with nothing to show are left out."""
+    sections = [
         arms_section(findings, pictures),
+        each_env_section(findings),
+        *(section for section in (design_section(findings), predictors_section(findings, pictures)) if section.table),
         weights_section(findings),
         search_section(findings, pictures),
+        episodes_section(findings, pictures),
+        sheets_section(findings, pictures),
         sources_section(findings),
         ledger_section(findings),
+        failures_section(findings),
         reproduction_section(findings),
     ]
+    return [section for section in sections if not section.empty]
 
 
 def arms_section(findings: Findings, pictures: Sequence[str]) -> Section:
@@ -54,6 +63,20 @@ def arms_section(findings: Findings, pictures: Sequence[str]) -> Section:
         + (f", {percent} for all {count} together." if count > 1 else "."),
         table=Table(header, rows),
         pictures=[name for name in pictures if name == "arms"],
+    )
+
+
+def each_env_section(findings: Findings) -> Section:
+    """What each arm found, in every environment by itself and on average."""
+    rows = [
+        [env.replace("_", " "), arm, *(interval_text(returns[role]) if role in returns else MISSING for role in SPLITS)]
+        for env, arms in findings.get("each_env", {}).items()
+        for arm, returns in arms.items()
+    ]
+    return Section(
+        title="In every environment",
+        note=f"Normalized return. What counts in this study, and stands above, is {findings.get('judged_in', '')}.",
+        table=Table(["environment", "arm", *SPLITS.values()], rows) if rows else None,
     )
 
 

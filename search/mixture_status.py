@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.mixture_arms import LOG_FILE
-from search.mixture_trials import SOURCES
+from search.mixture_trials import SOURCES, full_run
 from search.space import trial_path
 from search.status import RunStatus, run_status
 from search.study import CONFIG_FILE, read_json, read_study
@@ -31,8 +31,11 @@ def mixture_status(study_dir: Path) -> dict[str, Any]:
         if event["event"] == "asked"
         for seed in config["seeds"]
     ]
+    answers = Counter(event["arm"] for event in events if event["event"] == "answered")
     confirmed = [
-        _state(study_dir, f"{arm}-confirmed-seed-{seed}") for arm in config["arms"] for seed in config["confirm_seeds"]
+        _state(study_dir, full_run(arm, max(0, answers[arm] - 1), seed))
+        for arm in config["arms"]
+        for seed in config["confirm_seeds"]
     ]
     ended = Counter(event["arm"] for event in events if event["event"] == "ended")
     each = config["num_proposals"] * len(config["seeds"])
@@ -53,6 +56,7 @@ def mixture_status(study_dir: Path) -> dict[str, Any]:
         "study": study.name,
         "finished": page.exists(),
         "phases": phases,
+        "failures": [dict(entry) for entry in study.failures],
         "runs": [dataclasses.asdict(run) for run in (*searched, *confirmed)],
         "next": "" if page.exists() else f"gengap sweep --resume {study_dir}",
     }

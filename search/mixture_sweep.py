@@ -15,24 +15,28 @@ from actors.pool import ActorPool
 from data.dataset import Dataset
 from data.files import atomic_write_json, check_disk_space
 from envs.console import Progress, say
-from envs.errors import RunError
 from envs.spec import LevelSet
-from search.judging import Judge
-from search.mixture_arms import Arms, summary
+from search.judging import EVALUATIONS_FOLDER, Judge
+from search.mixture_arms import Arms
 from search.mixture_config import MixtureSearchConfig, parse_recorded
+from search.mixture_envs import judge_elsewhere, read_tests_elsewhere
+from search.mixture_measures import measured_summary
+from search.mixture_pilot import run_pilot
 from search.mixture_report import write_mixture_report
-from search.mixture_trials import MixtureTrial, check_mixture_study, experiment_of, source_paths
+from search.mixture_trials import MixtureTrial, check_mixture_study, experiment_of, mixture_policy, source_paths
 from search.mixture_tuning import confirm_mixtures, search_mixtures
 from search.phases import StudyPolicy
 from search.preflight import CHECKPOINT_BYTES, machine
 from search.selection import Choice, Selection, find_rule
+from search.showing import show_if_possible
 from search.space import trial_path
 from search.studies import KIND
-from search.study import RANDOM_POLICY, SELECTION_FILE
-from search.study_log import StudyLog, begin_study, read_study_config
-from search.sweep import locked
+from search.study import RANDOM_POLICY, SELECTION_FILE, read_json
+from search.study_log import StudyLog, begin_study, locked, read_study_config
 from trainers.launch import preflight
 from trainers.training_data import open_training_data
+
+TRAINING_LEVELS_FILE = "training_levels.json"
 
 
 def sweep_mixtures(config: MixtureSearchConfig, out: Path, *, address: str | None = None, command: str = "") -> Path:
@@ -61,8 +65,10 @@ def sweep_mixtures(config: MixtureSearchConfig, out: Path, *, address: str | Non
             preflight(config.experiment, read_cluster(ray))
             check_disk_space(out, _trials(config) * CHECKPOINT_BYTES)
             _run_phases(config, out, log)
+        with log.timed("show"):
+            show_if_possible(out)
         with log.timed("report"):
-            page = write_mixture_report(out)
+            page = write_mixture_report(out, wandb=config.experiment.tracking.wandb)
     say(f"Done in {time.monotonic() - started_s:.0f} s. Report: {page}  Everything: {out}")
     return page
 
@@ -72,19 +78,23 @@ def _run_phases(config: MixtureSearchConfig, out: Path, log: StudyLog) -> None:
         sources = record_sources(config, out)
         log.add(sources=sources)
     arms = Arms(config, out, {name: record["transitions"] for name, record in sources.items()})
+    if config.pilot_seeds and not log.has("design"):
+        with log.timed("pilot"):
+            log.add(design=run_pilot(config, arms, out))
     with log.timed("search"):
         search_mixtures(config, arms, out)
-        log.add(configurations=summary(arms))
+        log.add(configurations=measured_summary(config, arms, out))
     confirming = arms.confirming()
     with log.timed("confirm"):
         confirm_mixtures(config, confirming, out)
         log.add(confirmed=_confirmed(config, confirming, out), compute=_compute(config, arms, confirming, out))
-    policies = [_policy(config, trial, out) for trial in confirming]
-    random = _random_policy(policies)
+    policies = [mixture_policy(config, trial, out) for trial in confirming]
+    random = _random_policy(config, policies, out)
     with log.timed("judge"), ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
         judge = Judge(config, out, pool, random.levels)
         judge.judge([random, *policies])
         judge.table()
+        judge_elsewhere(config, out, pool, confirming)
     selection = _select(config, arms, confirming, out)
     with log.timed("test"), ActorPool(config.num_actors, role=ClusterRole.EVALUATOR) as pool:
         judge = Judge(config, out, pool, random.levels)
@@ -92,6 +102,7 @@ def _run_phases(config: MixtureSearchConfig, out: Path, log: StudyLog) -> None:
             fingerprint = open_training_data(experiment_of(config, trial, out)).view.fingerprint
             judge.test(policy, selection, fingerprint, f"what the arm {trial.arm} found, on a fresh seed")
         judge.table()
+        read_tests_elsewhere(config, out, pool, confirming, selection)
 
 
 def record_sources(config: MixtureSearchConfig, out: Path) -> dict[str, dict[str, Any]]:
@@ -109,6 +120,7 @@ def record_sources(config: MixtureSearchConfig, out: Path) -> dict[str, dict[str
             "levels": len(dataset.levels),
             "mean_return": float(dataset.episodes["return"].mean()),
             "played_by": ", ".join(dataset.sources),
+            **({"env": dataset.env.name} if config.experiment.data.other_envs else {}),
             "fingerprint": dataset.fingerprint,
         }
     return records
@@ -137,30 +149,29 @@ def read_mixture_config(study_dir: Path) -> MixtureSearchConfig:
 
 
 def _trials(config: MixtureSearchConfig) -> int:
-    return len(config.arms) * (config.num_proposals * len(config.seeds) + len(config.confirm_seeds))
-
-
-def _policy(config: MixtureSearchConfig, trial: MixtureTrial, out: Path) -> StudyPolicy:
-    checkpoint = trial_path(out, trial.trial_id) / "checkpoints" / config.checkpoint
-    if not checkpoint.exists():
-        raise RunError(
-            f"The full run {trial.trial_id} left no checkpoint: its loss diverged. Narrow the dimensions and search "
-            "again in another --out."
-        )
-    levels = open_training_data(experiment_of(config, trial, out)).levels
-    return StudyPolicy(
-        name=trial.trial_id,
-        checkpoint=checkpoint.resolve(),
-        levels=levels,
-        num_levels=len(levels),
-        train_seed=trial.seed,
-        columns={"config_id": trial.config_id, "num_levels": len(levels), "arm": trial.arm},
+    return len(config.arms) * (config.num_proposals * len(config.seeds) + len(config.confirm_seeds)) + len(
+        config.pilot_seeds
     )
 
 
-def _random_policy(policies: Sequence[StudyPolicy]) -> StudyPolicy:
-    levels = LevelSet.of(policies[0].levels.env, sorted({level for policy in policies for level in policy.levels}))
-    return StudyPolicy(name=RANDOM_POLICY, checkpoint=None, levels=levels, num_levels=len(levels))
+def _random_policy(config: MixtureSearchConfig, policies: Sequence[StudyPolicy], out: Path) -> StudyPolicy:
+    """With all levels that a policy of this study may learn from: held-out levels look like none of them.
+
+    They are those of all sources, so that answers that come with added trials are judged on the same levels.
+    """
+    path = out / TRAINING_LEVELS_FILE
+    if not path.exists():
+        begun = (out / EVALUATIONS_FOLDER).exists()  # by a version that took the levels of its policies
+        parts = [policy.levels for policy in policies] if begun else _source_levels(config, out)
+        levels = sorted({level for part in parts for level in part})
+        atomic_write_json(path, LevelSet.of(config.experiment.env, levels).to_json())
+    known = LevelSet.from_json(read_json(path))
+    return StudyPolicy(name=RANDOM_POLICY, checkpoint=None, levels=known, num_levels=len(known))
+
+
+def _source_levels(config: MixtureSearchConfig, out: Path) -> list[list[int]]:
+    datasets = [Dataset.open(path) for path in source_paths(config, out).values()]
+    return [dataset.levels_of(config.experiment.env).tolist() for dataset in datasets]
 
 
 def _confirmed(config: MixtureSearchConfig, trials: Sequence[MixtureTrial], out: Path) -> list[dict[str, Any]]:
@@ -189,7 +200,7 @@ def _compute(
 ) -> dict[str, dict[str, float]]:
     """Trials, and transitions drawn, of each arm: that they are equal is measured, not assumed."""
     spent = {name: {"trials": 0.0, "transitions_seen": 0.0} for name in config.arms}
-    for trial in (*arms.trials(), *confirming):
+    for trial in (*arms.trials(), *arms.superseded(), *confirming):
         path = trial_path(out, trial.trial_id) / "metrics.jsonl"
         if path.exists():
             last = json.loads(path.read_text().splitlines()[-1])

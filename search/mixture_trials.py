@@ -7,24 +7,26 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from actors.sources import build_source
-from envs.errors import unknown_name
+from envs.errors import RunError, unknown_name
 from envs.overrides import apply_overrides
 from envs.registry import make_spec
 from metrics.history import read_history
 from metrics.protocols import is_shift
 from search.dimensions import Value, apply_values, draw, parse_dimensions
-from search.mixture_config import MixtureSearchConfig, losses_of, parse_arm, parse_recorded
+from search.mixture_config import MixtureSearchConfig, check_several_envs, losses_of, parse_arm, parse_recorded
 from search.mixtures import PROPOSERS, Proposal
+from search.phases import StudyPolicy
 from search.simplex import proxy_fraction
 from search.space import DIVERGED, trial_path
 from search.study import HISTORY_FILE, RESULT_FILE
 from trainers.config import ExperimentConfig
+from trainers.training_data import open_training_data
 
 SOURCES = "sources"
-CONFIRMED = "confirmed"
+Kind = Literal["search", "confirmed", "pilot"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +39,17 @@ class MixtureTrial:
     seed: int
     weights: tuple[float, ...]
     values: dict[str, Value] = field(default_factory=dict)
-    confirming: bool = False
-    """Whether it is a full run of what its arm found."""
+    kind: Kind = "search"
+    """"confirmed" is a full run of what its arm found, "pilot" one of the baseline before the search."""
+    answer: int = 0
+    """Which of its arm's answers it is a full run of; more than one if trials were added and changed it."""
 
     @property
     def config_id(self) -> str:
         """Names the configuration: everything but the seed."""
-        return f"{self.arm}-{CONFIRMED}" if self.confirming else f"{self.arm}-{self.number:03d}"
+        if self.kind == "search":
+            return f"{self.arm}-{self.number:03d}"
+        return f"{self.arm}-{self.kind}" + (f"-{self.answer + 1}" if self.answer else "")
 
     @property
     def trial_id(self) -> str:
@@ -51,7 +57,7 @@ class MixtureTrial:
         return f"{self.config_id}-seed-{self.seed}"
 
     @classmethod
-    def of(cls, arm: str, proposal: Proposal, seed: int, *, confirming: bool = False) -> MixtureTrial:
+    def of(cls, arm: str, proposal: Proposal, seed: int, *, kind: Kind = "search", answer: int = 0) -> MixtureTrial:
         """A trial of a proposal."""
         return cls(
             arm=arm,
@@ -59,13 +65,19 @@ class MixtureTrial:
             seed=seed,
             weights=proposal.weights,
             values=dict(proposal.values),
-            confirming=confirming,
+            kind=kind,
+            answer=answer,
         )
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> MixtureTrial:
         """The inverse of ``dataclasses.asdict``."""
         return cls(**{**value, "weights": tuple(value["weights"])})
+
+
+def full_run(arm: str, answer: int, seed: int) -> str:
+    """The name of a full run of an arm's answer."""
+    return MixtureTrial(arm=arm, number=0, seed=seed, weights=(), kind="confirmed", answer=answer).trial_id
 
 
 def source_paths(config: MixtureSearchConfig, study_dir: Path) -> dict[str, Path]:
@@ -78,7 +90,7 @@ def experiment_of(config: MixtureSearchConfig, trial: MixtureTrial, study_dir: P
     """The complete experiment of a trial; a proxy has as much less data as it is shorter."""
     base = apply_overrides(config.experiment, parse_arm(config.arms[trial.arm]).overrides)
     base = apply_values(base, trial.values)
-    steps = base.train.learner_steps if trial.confirming else config.trial_steps
+    steps = base.train.learner_steps if trial.kind != "search" else config.trial_steps
     fraction = proxy_fraction(steps, base.train.learner_steps)
     data = dataclasses.replace(
         base.data,
@@ -100,6 +112,29 @@ def experiment_of(config: MixtureSearchConfig, trial: MixtureTrial, study_dir: P
     )
 
 
+def mixture_policy(config: MixtureSearchConfig, trial: MixtureTrial, study_dir: Path) -> StudyPolicy:
+    """The judged checkpoint of a full run.
+
+    Raises:
+        RunError: If it left none.
+    """
+    checkpoint = trial_path(study_dir, trial.trial_id) / "checkpoints" / config.checkpoint
+    if not checkpoint.exists():
+        raise RunError(
+            f"The full run {trial.trial_id} left no checkpoint: its loss diverged. Narrow the dimensions and search "
+            "again in another --out."
+        )
+    levels = open_training_data(experiment_of(config, trial, study_dir)).levels
+    return StudyPolicy(
+        name=trial.trial_id,
+        checkpoint=checkpoint.resolve(),
+        levels=levels,
+        num_levels=len(levels),
+        train_seed=trial.seed,
+        columns={"config_id": trial.config_id, "num_levels": len(levels), "arm": trial.arm},
+    )
+
+
 def check_mixture_study(config: MixtureSearchConfig) -> None:
     """Refuse what cannot be read or named before anything is recorded.
 
@@ -107,6 +142,7 @@ def check_mixture_study(config: MixtureSearchConfig) -> None:
         UsageError: Naming the source, arm or dimension, with the closest match.
     """
     make_spec(config.experiment.env)
+    check_several_envs(config)
     for name, text in config.sources.items():
         if not Path(text).is_dir():
             build_source(parse_recorded(config, name).source_spec)

@@ -10,24 +10,25 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from actors.placement import read_cluster
 from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.errors import RunError
+from search.failures import ATTEMPTS, FailureLog
 from search.mixture_arms import Arms
 from search.mixture_config import RETURN, MixtureSearchConfig
 from search.mixture_trials import MixtureTrial, experiment_of
-from search.scheduler import TIME_ATTRIBUTE, halving
+from search.placing import concurrent_trials, trial_bundles
+from search.scheduler import TIME_ATTRIBUTE, Report, halving, reported_scores
 from search.space import DIVERGED, trial_path
 from search.study import RESULT_FILE
-from search.tuning import concurrent_trials, trial_bundles
+from search.tuning import start_folder
 from trainers.launch import run
 from trainers.loop import DivergedError
 from trainers.reporter import TuneReporter
-
-TUNE_FOLDER = "tune"
 
 
 def search_mixtures(config: MixtureSearchConfig, arms: Arms, study_dir: Path) -> None:
@@ -42,19 +43,21 @@ def search_mixtures(config: MixtureSearchConfig, arms: Arms, study_dir: Path) ->
     total = len(arms.proposers) * config.num_proposals * len(config.seeds)
     say(f"Search: {total} trials of {len(arms.proposers)} arms, {count} to run, early stopping: {config.scheduler}")
     if count:
-        _fit(config, study_dir, count, searcher=searcher)
+        _fit(config, study_dir, count, searcher=searcher, scheduler=early_stopping(config, arms, study_dir))
 
 
-def confirm_mixtures(config: MixtureSearchConfig, trials: Sequence[MixtureTrial], study_dir: Path) -> None:
+def confirm_mixtures(
+    config: MixtureSearchConfig, trials: Sequence[MixtureTrial], study_dir: Path, *, label: str = "confirm"
+) -> None:
     """Run full trainings that have no result yet.
 
     Raises:
         RunError: If one failed.
     """
     pending = [t for t in trials if not (trial_path(study_dir, t.trial_id) / RESULT_FILE).exists()]
-    say(f"Confirm: {len(trials)} full runs on fresh seeds, {len(pending)} to run")
+    say(f"{label.capitalize()}: {len(trials)} full runs on fresh seeds, {len(pending)} to run")
     if pending:
-        _fit(config, study_dir, len(pending), trials=pending)
+        _fit(config, study_dir, len(pending), trials=pending, label=label)
 
 
 def run_mixture_trial(params: dict[str, Any], config: MixtureSearchConfig, study_dir: Path) -> None:
@@ -118,11 +121,11 @@ def _fit(
     count: int,
     *,
     searcher: ArmSearcher | None = None,
+    scheduler: TrialScheduler | None = None,
     trials: Sequence[MixtureTrial] = (),
+    label: str = "search",
 ) -> None:
-    tuning = study_dir.resolve() / TUNE_FOLDER
-    tuning.mkdir(exist_ok=True)
-    cluster = read_cluster(ray)
+    cluster, folder = read_cluster(ray), start_folder(study_dir)
     trainable = tune.with_resources(
         tune.with_parameters(run_mixture_trial, config=config, study_dir=study_dir.resolve()),
         tune.PlacementGroupFactory(trial_bundles(config, cluster)),
@@ -132,33 +135,46 @@ def _fit(
         trainable,
         param_space=grid,
         tune_config=tune.TuneConfig(
-            metric=RETURN,
+            metric=config.objectives[0] if config.objectives[0].startswith(RETURN) else RETURN,
             mode="max",
             search_alg=searcher,
             num_samples=count if searcher is not None else 1,
-            scheduler=_scheduler(config) if searcher is not None else None,
+            scheduler=scheduler,
             max_concurrent_trials=concurrent_trials(config, cluster),
             trial_dirname_creator=_trial_name,
             trial_name_creator=_trial_name,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            # Each start has a folder of its own: what counts is in the study's log and in the trials' folders.
-            name=f"{len(list(tuning.iterdir())):03d}",
-            storage_path=str(tuning),
+            name=folder.name,  # what counts is in the study's log and in the trials' folders
+            storage_path=str(folder.parent),
             verbose=0,
-            callbacks=[MixtureProgress("search" if searcher is not None else "confirm", count)],
-            failure_config=tune.FailureConfig(max_failures=2),
+            callbacks=[MixtureProgress(label, count), FailureLog()],
+            failure_config=tune.FailureConfig(max_failures=ATTEMPTS),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
         ),
     )
     _check(tuner.fit())
 
 
-def _scheduler(config: MixtureSearchConfig) -> Any:
+def early_stopping(config: MixtureSearchConfig, arms: Arms, study_dir: Path) -> TrialScheduler | None:
+    """The scheduler that the study names, which knows what its trials have reported before; None for none."""
     if config.scheduler == "none":
         return None
-    return halving(_arm_of, _config_of, len(config.seeds), config.trial_steps, config.experiment.train.evaluate_every)
+    every = config.experiment.train.evaluate_every
+    scheduler = halving(_arm_of, _config_of, len(config.seeds), config.trial_steps, every)
+    scheduler.recall(earlier_reports(arms, study_dir))
+    return scheduler
+
+
+def earlier_reports(arms: Arms, study_dir: Path) -> list[Report]:
+    """What the trials of a study have reported so far, in the order of learner steps."""
+    reports = [
+        ({"trial": dataclasses.asdict(trial)}, step, score)
+        for trial in arms.trials()
+        for step, score in reported_scores(trial_path(study_dir, trial.trial_id)).items()
+    ]
+    return sorted(reports, key=lambda report: report[1])
 
 
 def _arm_of(config: dict[str, Any]) -> str:

@@ -26,10 +26,12 @@ from search.space import (
     trial_path,
     trial_specs,
 )
-from search.study import RANDOM_POLICY
+from search.study import CONFIG_FILE, RANDOM_POLICY, read_json
+from search.variants import options_of, recorded_transitions_of
+from trainers.config import EvaluationConfig
 from trainers.evaluation import protocol_of
 from trainers.launch import run
-from trainers.training_data import open_training_data
+from trainers.training_data import TrainingData, open_training_data
 
 EXTRA_DATA = 1.1
 """So many times the trained transitions are recorded in a study that selects by crafted shifts."""
@@ -71,8 +73,7 @@ def _realised(config: SweepConfig, study_dir: Path, spec: TrialSpec) -> dict[str
     """What a trial really learns from."""
     data = open_training_data(experiment_of(config, spec, study_dir))
     view = data.view
-    wanted = protocol_of(config.judge, data.spec, data.levels).split(Role.VALIDATION).levels
-    strata = {"mixture": spec.mixture, "strata": data.report["sources"]} if config.strata else {}
+    strata = {"mixture": spec.mixture, **({"strata": data.report["sources"]} if config.strata else {})}
     return {
         "num_levels": spec.num_levels,
         "realised_levels": len(view.levels),
@@ -80,18 +81,25 @@ def _realised(config: SweepConfig, study_dir: Path, spec: TrialSpec) -> dict[str
         "num_episodes": view.num_episodes,
         "fingerprint": view.fingerprint,
         "mean_return": float(view.episodes["return"].mean()),
-        "measures": {
-            **{name.removeprefix("data/diversity/"): value for name, value in data.diversity.items()},
-            **coverage_of(config.experiment.env, data.levels.levels, wanted.env, wanted.levels),
-        },
+        "measures": measures_of(config.judge, data),
         **strata,
+    }
+
+
+def measures_of(judge: EvaluationConfig, data: TrainingData) -> dict[str, float]:
+    """Counts and measures of what is learned from, by name; goals are those of the validation levels."""
+    wanted = protocol_of(judge, data.spec, data.levels).split(Role.VALIDATION).levels
+    prefix = "data/diversity/"
+    return {
+        **{name.removeprefix(prefix): value for name, value in data.diversity.items() if name.startswith(prefix)},
+        **coverage_of(data.spec.name, data.levels.levels, wanted.env, wanted.levels),
     }
 
 
 def recorded_transitions(config: SweepConfig) -> int:
     """What is recorded of every level count: more than is trained on, where the rule needs episodes that are not."""
     extra = EXTRA_DATA if needs_crafted(find_rule(config.selection_rule)) else 1.0
-    return math.ceil(extra * config.num_transitions)
+    return math.ceil(extra * recorded_transitions_of(config.variants, config.num_transitions))
 
 
 def _collect(config: SweepConfig, spec: TrialSpec, path: Path) -> None:
@@ -100,7 +108,7 @@ def _collect(config: SweepConfig, spec: TrialSpec, path: Path) -> None:
         source=config.collect_source,
         levels=collected_levels(config, spec),
         min_transitions=recorded_transitions(config),
-        options=config.collect_options,
+        options=options_of(spec.mixture if config.variants else "", config.collect_options),
         num_actors=config.num_actors,
     )
     label = f"collect {spec.num_levels} levels" + (f" ({spec.mixture})" if spec.mixture else "")
@@ -117,6 +125,17 @@ def retrain(config: SweepConfig, study_dir: Path, config_id: str) -> Path:
     say(f"Retrain: {config_id} on {config.retrain_workers} workers")
     run(dataclasses.replace(experiment, name=RETRAINED, train=train), run_dir, group=config.name)
     return run_dir
+
+
+def retrained_as(config: SweepConfig, study_dir: Path, spec: TrialSpec) -> bool:
+    """Whether the retrained run is of a trial's configuration; told by what configurations differ in, not by paths."""
+    stored = read_json(study_dir / RETRAINED / CONFIG_FILE)
+    wanted = experiment_of(config, spec, study_dir)
+    return (stored["data"]["num_levels"], stored["data"]["strata_weights"], stored["train"]["learning_rate"]) == (
+        wanted.data.num_levels,
+        wanted.data.strata_weights,
+        wanted.train.learning_rate,
+    )
 
 
 def policies_of(config: SweepConfig, study_dir: Path) -> list[StudyPolicy]:
@@ -138,7 +157,7 @@ def trial_policy(config: SweepConfig, study_dir: Path, spec: TrialSpec, run_dir:
     if not checkpoint.exists():
         raise RunError(f"The trial {spec.trial_id} left no checkpoint {checkpoint}; run the same command again.")
     columns: dict[str, float | int | str] = {"num_levels": spec.num_levels, "learning_rate": spec.learning_rate}
-    if config.strata:
+    if spec.mixture:
         columns["mixture"] = spec.mixture
     return StudyPolicy(
         name=folder.name,

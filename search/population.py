@@ -24,10 +24,10 @@ from actors.placement import read_cluster
 from envs.errors import UsageError
 from envs.seeding import rng_for
 from search.dimensions import Dimension, Value, apply_values, draw, parse_dimensions
+from search.placing import trial_bundles
 from search.scheduler import METRIC, TIME_ATTRIBUTE
 from search.simplex import Simplex
 from search.space import trial_path
-from search.tuning import trial_bundles
 from trainers.config import ExperimentConfig
 from trainers.launch import run
 from trainers.reporter import CompleteMetrics

@@ -13,15 +13,17 @@ import torch
 
 from actors.collect_config import row_bytes
 from actors.placement import Cluster
+from actors.sources import SourceSpec, build_source
 from data.files import check_disk_space, format_bytes
 from envs.console import say
 from envs.errors import UsageError
 from envs.registry import make_spec
 from metrics.protocols import is_shift
 from search.config import SweepConfig
+from search.placing import concurrent_trials
 from search.selection import find_rule
-from search.space import collected_levels, data_specs, trial_groups, trial_specs
-from search.tuning import concurrent_trials
+from search.space import collected_levels, data_specs, dataset_path, trial_groups, trial_specs
+from search.variants import axis_of, options_of, recorded_transitions_of
 from trainers.algorithms import build_algorithm
 from trainers.batches import made_up_batch
 from trainers.distributed import WorkerContext
@@ -51,6 +53,7 @@ def check_study(config: SweepConfig, out: Path, cluster: Cluster) -> None:
     check_disk_space(out, needed)
     trials = len(trial_specs(config))
     mixtures = f" x {len(config.mixtures)} mixtures over {config.strata}" if config.strata else ""
+    mixtures += f" x {len(config.variants)} values of {axis_of(config.variants)}" if config.variants else ""
     parallel = max(1, min(len(trial_groups(config)), concurrent_trials(config, cluster)))
     seconds = estimate_training_s(config) * trials / parallel
     say(
@@ -87,11 +90,17 @@ def check_names(config: SweepConfig) -> None:
         raise UsageError(f"{config.level_counts[-1]} levels were asked of {spec.name!r}; it has {spec.level_universe}.")
     for data in data_specs(config):
         collected_levels(config, data)
+        if config.variants:
+            options = options_of(data.mixture, config.collect_options)
+            build_source(SourceSpec(env=spec.name, name=config.collect_source, options=options))
 
 
 def study_bytes(config: SweepConfig) -> int:
     """Upper estimate of what a study writes."""
-    rows = config.num_transitions * 1.3 * len(data_specs(config))  # the last round of episodes overshoots
+    largest = recorded_transitions_of(config.variants, config.num_transitions)
+    rows = (
+        largest * 1.3 * len({dataset_path(Path(), spec) for spec in data_specs(config)})
+    )  # the last round of episodes overshoots
     trials = len(trial_specs(config)) + 1
     return int(rows * row_bytes(make_spec(config.experiment.env)) + trials * CHECKPOINT_BYTES)
 

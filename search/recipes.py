@@ -9,7 +9,8 @@ from envs.errors import unknown_name
 from envs.overrides import build_recipe
 from search.config import FULL_JUDGE, SweepConfig
 from search.mixture_config import MixtureSearchConfig
-from trainers.config import EvaluationConfig
+from search.mixture_recipes import MIXTURE_RECIPES
+from trainers.config import EvaluationConfig, NetworkConfig
 from trainers.recipes import grid_bc, maze_bc, maze_bc_impala, shop_bc
 
 
@@ -103,33 +104,67 @@ def maze_diversity_impala() -> SweepConfig:
     )
 
 
-def grid_mixtures() -> MixtureSearchConfig:
-    """Mixtures of few clean, many disturbed and many aimless episodes on the toy grid: a few minutes.
+def maze_size() -> SweepConfig:
+    """Size at fixed diversity on Procgen's maze: 100 levels, from one episode of each to ten, seeds.
 
-    A regression searches the weights beside equal ones with the same number of trials; both also search the learning
-    rate. Trials are a third as long as full runs, on a third of the data.
+    The counterpart of maze-diversity: there levels grow at a fixed number of transitions, here transitions at a fixed
+    number of levels, with the same network, batches and number of learner steps for every size.
     """
-    base = grid_bc()
-    return MixtureSearchConfig(
-        name="grid-mixtures",
+    base = maze_diversity()
+    train = dataclasses.replace(base.experiment.train, learner_steps=800, evaluate_every=0)
+    return dataclasses.replace(
+        base,
+        name="maze-size",
+        experiment=dataclasses.replace(base.experiment, train=train),
+        level_counts=(100,),
+        variants=("transitions=3000", "transitions=9000", "transitions=27000"),
+        num_transitions=27_000,
+        learning_rates=(1e-3,),
+        seeds=(0, 1, 2),
+        judge=dataclasses.replace(base.judge, num_train_levels=100, num_test_levels=300),
+    )
+
+
+def shop_size() -> SweepConfig:
+    """Size at fixed diversity in the shop: 100 instructions, from one episode of each to ten, seeds.
+
+    The counterpart of shop-diversity, with the narrow network of shop-predictors.
+    """
+    base = shop_diversity()
+    train = dataclasses.replace(base.experiment.train, learner_steps=300, learning_rate=2e-3, evaluate_every=0)
+    return dataclasses.replace(
+        base,
+        name="shop-size",
         experiment=dataclasses.replace(
-            base,
-            train=dataclasses.replace(base.train, learner_steps=450, evaluate_every=0),
-            evaluation=dataclasses.replace(base.evaluation, num_train_levels=20, num_validation_levels=100),
+            base.experiment, network=NetworkConfig(encoder="cross", hidden_size=32), train=train
         ),
-        sources={
-            "clean-few": "grid-expert levels=0:20 transitions=2000",
-            "noisy-many": "grid-expert?noise=0.4 levels=1000:1300 transitions=3000",
-            "aimless": "random levels=2000:2200 transitions=3000",
-        },
-        num_transitions=2_000,
-        dimensions={"train.learning_rate": "log 5e-4 3e-3"},
-        num_proposals=8,
-        seeds=(0, 1),
-        proxy_steps=150,
-        confirm_seeds=(100, 101, 102, 103),
-        judge=EvaluationConfig(num_train_levels=100, num_validation_levels=100, num_test_levels=200, num_envs=100),
-        num_collectors=0,
+        level_counts=(100,),
+        variants=("transitions=700", "transitions=2100", "transitions=6300"),
+        num_transitions=6_300,
+        learning_rates=(2e-3,),
+        seeds=(0, 1, 2),
+        judge=dataclasses.replace(base.judge, num_train_levels=100),
+    )
+
+
+def grid_quality_diversity() -> SweepConfig:
+    """Quality x diversity on the toy grid: share of random actions x levels x seeds, always 2,000 transitions.
+
+    Actions are kept as they were played, so what is random is learned as well.
+    """
+    base = grid_diversity()
+    train = dataclasses.replace(base.experiment.train, learner_steps=300, evaluate_every=0)
+    return dataclasses.replace(
+        base,
+        name="grid-quality-diversity",
+        experiment=dataclasses.replace(base.experiment, train=train),
+        level_counts=(5, 20, 80, 320),
+        variants=("noise=0.0", "noise=0.4", "noise=0.9"),
+        learning_rates=(1e-3,),
+        scheduler="none",
+        judge=EvaluationConfig(
+            num_train_levels=100, num_validation_levels=200, num_test_levels=300, num_envs=100, modes=("sampled",)
+        ),
     )
 
 
@@ -139,10 +174,10 @@ RECIPES: dict[str, Callable[[], SweepConfig]] = {
     "shop-diversity": shop_diversity,
     "shop-strata": shop_strata,
     "maze-diversity-impala": maze_diversity_impala,
+    "maze-size": maze_size,
+    "shop-size": shop_size,
+    "grid-quality-diversity": grid_quality_diversity,
 }
-
-
-MIXTURE_RECIPES: dict[str, Callable[[], MixtureSearchConfig]] = {"grid-mixtures": grid_mixtures}
 
 
 def build_study(recipe: str, overrides: Sequence[str] = ()) -> SweepConfig | MixtureSearchConfig:

@@ -18,6 +18,7 @@ from search.report_pictures import draw_pictures
 from search.report_sections import build_sections
 from search.report_tracking import track_report
 from search.study import read_study
+from search.surface import add_surface_headline, surface_findings
 
 REPORT_FOLDER = "report"
 PAGE_FILE = "index.html"
@@ -41,7 +42,9 @@ def write_report(study_dir: Path, bootstrap: Bootstrap | None = None, *, wandb: 
         RunError: If the study is unfinished or damaged.
     """
     study = read_study(study_dir)
-    findings = add_headline(build_findings(study, bootstrap))
+    findings = build_findings(study, bootstrap)
+    findings["surface"] = surface_findings(study, findings["mode"], bootstrap or Bootstrap())
+    findings = add_surface_headline(findings) if findings["surface"] else add_headline(findings)
     pictures = draw_pictures(findings, study.directory)
     sections = build_sections(findings, [picture.name for picture in pictures])
     folder = study_dir / REPORT_FOLDER

@@ -62,10 +62,10 @@ def _play_for(args: argparse.Namespace) -> None:
     from search.study import read_study
     from search.sweep import play_robustness, read_config
 
-    if is_mixture_search(args.directory):
+    if args.robustness and is_mixture_search(args.directory):
         raise UsageError(
-            f"{args.directory} is a mixture search, whose report plays nothing; leave out --animate and --robustness, "
-            "or evaluate one of its trials: gengap evaluate TRIAL --robustness."
+            f"{args.directory} is a mixture search, whose report has no robustness curve; leave out --robustness, or "
+            "evaluate one of its trials: gengap evaluate TRIAL --robustness."
         )
     study = read_study(args.directory)
     if args.animate:

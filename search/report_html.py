@@ -19,8 +19,8 @@ from search.report_media import THIRD, Animation, Picture
 from search.report_parts import MISSING, REPEATED, Section, time_text
 
 TEMPLATE = "report.html.j2"
-HERO = "returns"
-"""The picture of the first screen."""
+HEROES = ("surface", "surface_lines", "returns")
+"""The picture of the first screen is the first of these that there is."""
 _LONG = 36
 """Characters of a cell that may be broken into lines."""
 _NUMBER = re.compile(r"[+-]?[\d.,]+( \[.*\])?( s)?")
@@ -47,7 +47,7 @@ def render_html(
         findings=findings,
         sections=sections,
         pictures=by_name,
-        hero=by_name.get(HERO),
+        hero=next((by_name[name] for name in HEROES if name in by_name), None),
         tiles=build_tiles(findings) if tiles is None else tiles,
         no_effect=findings["headline"] == NO_EFFECT,
         third=THIRD,

@@ -16,6 +16,7 @@ from metrics.figure import PHONE, WIDE, Shape
 from metrics.protocol import Role
 from metrics.robustness_plot import robustness_figure
 from search.headline import interval_text, random_band
+from search.predictors_section import predictor_pictures
 from search.report_alt import (
     gap_alt,
     heatmap_alt,
@@ -29,6 +30,7 @@ from search.report_alt import (
 from search.report_media import THIRD, Animation, Picture
 from search.report_parts import SPLITS, percent_text
 from search.report_shown import animations, shown_file
+from search.surface_section import surface_pictures
 
 Findings = Mapping[str, Any]
 
@@ -36,24 +38,30 @@ Findings = Mapping[str, Any]
 def draw_pictures(findings: Findings, study_dir: Path) -> list[Picture | Animation]:
     """Every picture for which there are numbers or files."""
     return [
+        *surface_pictures(findings),
         *_returns(findings),
         *_gap(findings),
         *_heatmaps(findings),
         *_profiles(findings),
         *_mixtures(findings),
+        *predictor_pictures(findings),
         *_robustness(findings),
         *_curves(findings),
-        *_sheets(findings, study_dir),
-        *(
-            Animation(name=name, alt=alt, content=shown_file(study_dir, file))
-            for name, file, alt in animations(findings)
-        ),
+        *shown_pictures(findings, study_dir),
     ]
+
+
+def shown_pictures(findings: Findings, study_dir: Path) -> list[Picture | Animation]:
+    """Contact sheets and animations of what was played for the report."""
+    moving = [
+        Animation(name=name, alt=alt, content=shown_file(study_dir, file)) for name, file, alt in animations(findings)
+    ]
+    return [*_sheets(findings, study_dir), *moving]
 
 
 def _returns(findings: Findings) -> Iterator[Picture]:
     levels = [entry for entry in findings["levels"] if entry["returns"]]
-    if not levels:
+    if not levels or (len(levels) == 1 and findings.get("surface")):
         return
     random = random_band(findings)
 
@@ -76,7 +84,7 @@ def _returns(findings: Findings) -> Iterator[Picture]:
 
 def _gap(findings: Findings) -> Iterator[Picture]:
     levels = [entry for entry in findings["levels"] if entry["gap"]]
-    if levels:
+    if levels and not (len(levels) == 1 and findings.get("surface")):
         role, first, last = levels[0]["gap"]["role"], levels[0], levels[-1]
         caption = (
             f"Train minus {SPLITS[role]}, normalized: {interval_text(first['gap'], signed=True)} at "
@@ -137,7 +145,7 @@ def _robustness(findings: Findings) -> Iterator[Picture]:
 
 def _mixtures(findings: Findings) -> Iterator[Picture]:
     """Return on the most sealed split that every mixture was played on."""
-    entries = findings["mixtures"]
+    entries = findings["mixtures"] if findings["strata"] else []
     roles = (Role.TEST.value, Role.VALIDATION.value, Role.TRAIN_HELDOUT.value)
     role = next((role for role in roles if entries and all(role in entry["returns"] for entry in entries)), None)
     if role is None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
 from metrics.ledger import ledger_table
 from metrics.protocol import Role
 from search.report_parts import MISSING, SPLITS, Findings, Section, Table, count_text, played_roles, time_text
@@ -38,10 +41,38 @@ def ledger_section(findings: Findings) -> Section:
         short="Sealed test",
         note="Test levels are played only with a recorded permit, after selection.",
         table=Table(header, rows or [["not yet", *[""] * (len(header) - 1)]]),
-        warning=f"{repeated} of {len(records)} reads repeat an earlier read of the same policy: choices made after the "
-        "first one may have been guided by the test."
-        if repeated
-        else "",
+        warning=" ".join(_ledger_warnings(findings, repeated)),
+    )
+
+
+def _ledger_warnings(findings: Findings, repeated: int) -> Iterator[str]:
+    if repeated:
+        yield (
+            f"{repeated} of {len(findings['ledger'])} reads repeat an earlier read of the same policy: choices made "
+            "after the first one may have been guided by the test."
+        )
+    for entry in findings.get("grown", []):
+        if entry["test_reads"]:
+            yield (
+                f"Trials were added at {time_text(entry['at'])} ({_changes_text(entry['changes'])}), when the test had "
+                f"been read {entry['test_reads']} times: whoever added them may have seen it."
+            )
+
+
+def _changes_text(changes: Mapping[str, Sequence[Any]]) -> str:
+    return "; ".join(f"{name} {before} to {after}" for name, (before, after) in changes.items())
+
+
+def failures_section(findings: Findings) -> Section:
+    """Every attempt of a trial that failed, and whether it was tried again."""
+    rows = [
+        [time_text(entry["at"]), entry["trial"], "tried again" if entry["retried"] else "given up", entry["error"]]
+        for entry in findings.get("failures", [])
+    ]
+    return Section(
+        title="Failed attempts",
+        note="A trial that was tried again went on from its last checkpoint and counts like any other.",
+        table=Table(["when", "trial", "", "error"], rows) if rows else None,
     )
 
 
@@ -88,6 +119,10 @@ def trials_section(findings: Findings) -> Section:
 def reproduction_section(findings: Findings) -> Section:
     """Commands, time and machine."""
     rows = [["begun", time_text(findings["created"])]] if findings["created"] else []
+    rows += [
+        [f"trials added {time_text(entry['at'])}", _changes_text(entry["changes"])]
+        for entry in findings.get("grown", [])
+    ]
     rows += [[name, f"{seconds:,.1f} s"] for name, seconds in findings["timings_s"].items()]
     rows += [[name, str(value)] for name, value in findings["machine"].items()]
     return Section(

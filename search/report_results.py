@@ -20,6 +20,7 @@ HELDOUT_NOTE = " What is lost on unseen levels like training was memorized; what
 
 def returns_section(findings: Findings, pictures: Sequence[str]) -> Section:
     """Raw returns at every level count, with the random policy, the expert and retrained policies below."""
+    surface = findings.get("surface")
     rows = [
         [
             f"{entry['num_levels']:,}",
@@ -36,7 +37,8 @@ def returns_section(findings: Findings, pictures: Sequence[str]) -> Section:
         title="Return against the number of training levels",
         short="Returns",
         note=f"Episode return ({findings['mode']} actions), mean with {percent_text(findings)} intervals over levels "
-        "and train seeds; the gap is in normalized returns.",
+        "and train seeds; the gap is in normalized returns."
+        + (f" Each row is of the best {surface['axis']} by the selection rule." if surface else ""),
         table=Table(
             ["training levels", *(SPLITS[role] for role in played_roles(findings)), "gap", "transitions"], rows
         ),
@@ -130,7 +132,7 @@ def mixtures_section(findings: Findings, pictures: Sequence[str]) -> Section:
             count_text(entry["realised_transitions"]),
             *cells(entry["returns"], findings),
         ]
-        for entry in findings["mixtures"]
+        for entry in (findings["mixtures"] if findings["strata"] else ())
     ]
     roles = (SPLITS[role] for role in played_roles(findings))
     header = ["training levels", "mixture", "share of draws", "transitions", *roles]

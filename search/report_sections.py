@@ -9,6 +9,7 @@ from search.predictors_section import predictors_section
 from search.report_parts import Findings, Section
 from search.report_provenance import (
     datasets_section,
+    failures_section,
     ledger_section,
     reproduction_section,
     selection_section,
@@ -27,6 +28,7 @@ from search.report_results import (
 )
 from search.report_shown import episodes_section, sheets_section
 from search.robustness import regrets_section, robustness_section
+from search.surface_section import surface_section
 
 
 def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]:
@@ -37,6 +39,7 @@ def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]
         pictures: Names of the pictures that were drawn.
     """
     sections = [
+        surface_section(findings, pictures),
         returns_section(findings, pictures),
         gap_section(findings, pictures),
         episodes_section(findings, pictures),
@@ -44,7 +47,7 @@ def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]
         levels_section(pictures),
         profiles_section(findings, pictures),
         mixtures_section(findings, pictures),
-        predictors_section(findings),
+        predictors_section(findings, pictures),
         robustness_section(findings, pictures),
         curves_section(findings, pictures),
         modes_section(findings),
@@ -55,6 +58,7 @@ def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]
         ledger_section(findings),
         datasets_section(findings),
         trials_section(findings),
+        failures_section(findings),
         reproduction_section(findings),
         Section(title="Not on this page", short="Left out", lines=list(_left_out(findings, pictures))),
     ]

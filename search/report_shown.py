@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search.config import slug
 from search.examples import WON, choose_examples, choose_sheets
 from search.report_parts import SPLITS, Findings, Scene, Section, Talk
 from search.study import Study, read_json
@@ -43,12 +44,14 @@ def shown_file(study_dir: Path, name: str) -> bytes:
 
 
 def episodes_section(findings: Findings, pictures: Sequence[str]) -> Section:
-    """An episode on a training level and one on an unseen level, of the policies of fewest and most levels."""
+    """An episode on a training level and one on an unseen level, of the policies that are worth seeing."""
     shown = findings["shown"] or {"examples": []}
+    ends = "the fewest and of the most levels"
+    whose = "the baseline and of the arm that is best on validation levels" if "baseline" in findings else ends
     return Section(
         title="The policies at play",
         short="Episodes",
-        note="The best training level and the worst unseen level of the policies of the fewest and of the most levels; "
+        note=f"The best training level and the worst unseen level of the policies of {whose}; "
         "of several equal ones that of median length. Unseen levels are of the open splits: the sealed test is not "
         "read for pictures." + (" Lines that an episode has shown before are left out." if _is_text(shown) else ""),
         scenes=[_scene(example, pictures) for example in shown["examples"]],
@@ -77,13 +80,15 @@ def animations(findings: Findings) -> Iterator[tuple[str, str, str]]:
 
 def animation_name(example: Mapping[str, Any]) -> str:
     """Of the picture."""
-    return f"episode_{example['role']}_{example['num_levels']}"
+    return f"episode_{example['role']}_{slug(example.get('arm', '')) or example['num_levels']}"
 
 
 def scene_title(example: Mapping[str, Any]) -> str:
     """``"Trained on 10 levels: wins a training level"``."""
     outcome = "wins" if example["normalized_return"] >= WON else "loses"
     where = "a training level" if example["role"] == "train" else "an unseen level"
+    if arm := example.get("arm"):
+        return f"The arm {arm}: {outcome} {where}"
     return f"Trained on {example['num_levels']:,} levels: {outcome} {where}"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def track_report(
     page: Path,
     mode: Mode,
 ) -> None:
-    """Write the report's panels as a W&B run in the study's group; a report that was sent already is not sent again.
+    """Write the report's panels as a W&B run in the study's group, with a row for every number of training levels.
 
     Args:
         study: Gives the group and where offline files go.
@@ -41,6 +42,32 @@ def track_report(
         pictures: Their files lie beside the page.
         page: The report's HTML page.
         mode: As for `WandbLogger`.
+    """
+    rows = [(int(entry["num_levels"]), numbers_of(entry)) for entry in findings["levels"]]
+    panels = partial(panels_of, findings, sections, pictures, page)
+    send_report(study, findings, rows, panels, page, mode, step_name=STEP_NAME)
+
+
+def send_report(
+    study: Study,
+    findings: Findings,
+    rows: Sequence[tuple[int, Mapping[str, float]]],
+    panels: Callable[[], Mapping[str, Any]],
+    page: Path,
+    mode: Mode,
+    *,
+    step_name: str,
+) -> None:
+    """Write rows and panels as a run; a report that was sent already is not sent again.
+
+    Args:
+        study: Gives the group and where offline files go.
+        findings: Numbers; the same ones are the same report.
+        rows: Steps, increasing, with their numbers.
+        panels: Makes what is shown with the last row.
+        page: The report's HTML page.
+        mode: As for `WandbLogger`.
+        step_name: What the steps count.
     """
     fingerprint = hashlib.blake2b(json.dumps(findings, sort_keys=True).encode(), digest_size=4).hexdigest()
     record = page.with_name(TRACKED_FILE)
@@ -58,15 +85,13 @@ def track_report(
         mode=mode,
         finish_timeout_s=FINISH_TIMEOUT_S,
         tags=("report", study.name),
-        step_name=STEP_NAME,
+        step_name=step_name,
         notes=f"{findings['headline']} {findings['explanation']}",
     )
-    entries = findings["levels"]
-    for entry in entries[:-1]:
-        logger.write(entry["num_levels"], numbers_of(entry))
-    last: dict[str, Any] = numbers_of(entries[-1]) if entries else {}
-    panels = panels_of(findings, sections, pictures, page)
-    logger.write(entries[-1]["num_levels"] if entries else 0, {**last, **panels})
+    for step, numbers in rows[:-1]:
+        logger.write(step, dict(numbers))
+    last_step, last_numbers = rows[-1] if rows else (0, {})
+    logger.write(last_step, {**last_numbers, **panels()})
     logger.close()
     offline = f"offline under {study.directory / 'wandb'}; send it with `wandb sync FOLDER`"
     say(f"W&B: {logger.url or offline}")
@@ -79,9 +104,9 @@ def numbers_of(entry: Mapping[str, Any]) -> dict[str, float]:
     for kind in ("returns", "normalized"):
         for role, summary in entry[kind].items():
             name = f"study/{role}/{'episode_return' if kind == 'returns' else 'normalized_return'}"
-            values |= _with_ends(name, summary["mean"], summary)
+            values |= with_ends(name, summary["mean"], summary)
     for role, gap in entry["gaps"].items():
-        values |= _with_ends(f"study/gap/{role}", gap["point"], gap)
+        values |= with_ends(f"study/gap/{role}", gap["point"], gap)
     return values
 
 
@@ -89,8 +114,15 @@ def panels_of(
     findings: Findings, sections: Sequence[Section], pictures: Sequence[Picture | Animation], page: Path
 ) -> dict[str, Any]:
     """Everything of the page as panels: ``study/plots``, ``study/pictures``, ``study/episodes``, ``study/tables``."""
+    shared = page_panels(findings, sections, pictures, page)
+    return {**shared, **dict(_plots(findings)), **dict(_level_tables(findings))}
+
+
+def page_panels(
+    findings: Findings, sections: Sequence[Section], pictures: Sequence[Picture | Animation], page: Path
+) -> dict[str, Any]:
+    """What a page of either kind of study has: its headline, itself, its pictures, episodes and tables."""
     panels: dict[str, Any] = {"study/headline": findings["headline"], "study/report": PageFile(page)}
-    panels |= dict(_plots(findings))
     for picture in pictures:
         path = page.with_name(picture.file)
         if isinstance(picture, Animation):
@@ -101,7 +133,7 @@ def panels_of(
         if section.table is not None:
             name = anchor(section.short or section.title)
             panels[f"study/tables/{name}"] = TableData(section.table.header, section.table.rows)
-    return {**panels, **dict(_level_tables(findings)), **dict(_transcripts(sections))}
+    return {**panels, **dict(_transcripts(sections))}
 
 
 def _plots(findings: Findings) -> Iterator[tuple[str, LinesData]]:
@@ -139,6 +171,7 @@ def _transcripts(sections: Sequence[Section]) -> Iterator[tuple[str, TableData]]
         yield f"study/episodes/{anchor(scene.title)}", TableData(["step", "reads", "does", "offered", "reward"], rows)
 
 
-def _with_ends(name: str, point: float, interval: Mapping[str, Any]) -> dict[str, float]:
+def with_ends(name: str, point: float, interval: Mapping[str, Any]) -> dict[str, float]:
+    """A number with the ends of its interval, as far as it has them."""
     ends = {f"{name}_{end}": float(interval[end]) for end in _ENDS if interval.get(end) is not None}
     return {name: float(point), **ends}

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
+import statistics
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
+from metrics.history import read_history, series
 from search.config import SweepConfig
-from search.space import TrialSpec
+from search.space import TrialSpec, has_diverged, trial_groups, trial_path
+from search.study import HISTORY_FILE
+from trainers.reporter import WORST
 
 METRIC = "eval/validation/normalized_return"
 TIME_ATTRIBUTE = "learner_step"
+
+Report = tuple[dict[str, Any], int, float]
+"""Config of one of Tune's trials, learner step, score."""
 
 
 class GroupedScheduler(FIFOScheduler):
@@ -59,6 +70,14 @@ class GroupedScheduler(FIFOScheduler):
         """Tell the group."""
         self._scheduler(trial).on_trial_remove(tune_controller, trial)
 
+    def recall(self, reports: Iterable[Report]) -> None:
+        """Learn what trials reported to an earlier scheduler of the same study, so that later ones compare with it."""
+        self.set_search_properties(METRIC, "max")
+        for config, step, score in reports:
+            trial = SimpleNamespace(trial_id=_name_of(config), config=config, is_finished=lambda: False)
+            self.on_trial_add(None, trial)
+            self.on_trial_result(None, trial, {TIME_ATTRIBUTE: step, METRIC: score})
+
     def _scheduler(self, trial: Any) -> TrialScheduler:
         group = self._group_of(trial.config)
         if group not in self._schedulers:
@@ -103,7 +122,7 @@ class SeedGroups(FIFOScheduler):
         """Stop a seed if its configuration was judged to be among the worse ones."""
         name, step = self._config_of(trial.config), int(result[TIME_ATTRIBUTE])
         scores = self._scores[name, step]
-        scores[trial.trial_id] = float(result[self._metric])
+        scores[_name_of(trial.config)] = float(result[self._metric])  # a resumed trial has another of Tune's ids
         if len(scores) == self._num_seeds:
             mean = {**result, self._metric: sum(scores.values()) / len(scores)}
             if self._inner.on_trial_result(tune_controller, self._groups[name], mean) == self.STOP:
@@ -121,12 +140,48 @@ def config_of(config: dict[str, Any]) -> str:
     return TrialSpec(**config["trial"]).config_id
 
 
-def build_scheduler(config: SweepConfig) -> TrialScheduler:
-    """The scheduler that the study names."""
+def build_scheduler(config: SweepConfig, reports: Iterable[Report] = ()) -> TrialScheduler:
+    """The scheduler that the study names.
+
+    Args:
+        config: The study.
+        reports: What its trials have reported before.
+    """
     if config.scheduler == "none":
         return FIFOScheduler()
     train = config.experiment.train
-    return halving(data_of, config_of, len(config.seeds), train.learner_steps, train.evaluate_every)
+    num_seeds = 1 if config.seeds_together else len(config.seeds)  # of one configuration, as Tune sees it
+    scheduler = halving(data_of, config_of, num_seeds, train.learner_steps, train.evaluate_every)
+    scheduler.recall(reports)
+    return scheduler
+
+
+def earlier_reports(config: SweepConfig, study_dir: Path) -> list[Report]:
+    """What the trials of a study have reported so far, in the order of learner steps.
+
+    Seeds that train together report the mean of those that have not diverged.
+    """
+    reports: list[Report] = []
+    for group in trial_groups(config):
+        folders = [trial_path(study_dir, spec.trial_id) for spec in group if not has_diverged(study_dir, spec)]
+        scores = [reported_scores(folder) for folder in folders]
+        steps = set[int].intersection(*map(set[int], scores)) if scores else set[int]()
+        params = {"trial": dataclasses.asdict(group[0])}
+        reports += [(params, step, statistics.fmean(each[step] for each in scores)) for step in steps]
+    return sorted(reports, key=lambda report: report[1])
+
+
+def reported_scores(run_dir: Path) -> dict[int, float]:
+    """Learner step -> score, as a trial has reported it to Tune; empty for one that has not begun."""
+    path = run_dir / HISTORY_FILE
+    if not path.exists():
+        return {}
+    steps, values = series(read_history(path), METRIC)
+    return {step: value if math.isfinite(value) else WORST for step, value in zip(steps, values, strict=True)}
+
+
+def _name_of(config: dict[str, Any]) -> str:
+    return json.dumps(config["trial"], sort_keys=True)
 
 
 def halving(
@@ -135,7 +190,7 @@ def halving(
     num_seeds: int,
     learner_steps: int,
     evaluate_every: int,
-) -> TrialScheduler:
+) -> GroupedScheduler:
     """Asynchronous successive halving (Li et al. 2020, "ASHA") of configurations within each group.
 
     Args:

@@ -16,8 +16,8 @@ from actors.rollout import RecordOptions, play
 from actors.sources import SourceSpec, load_policy
 from data.episode import Episode
 from data.files import atomic_write_bytes, atomic_write_json
-from envs.console import Progress
-from envs.errors import RunError
+from envs.console import Progress, say
+from envs.errors import RunError, UsageError
 from envs.overrides import config_from_json
 from envs.registry import make_spec, make_vec
 from envs.spec import EnvSpec
@@ -26,9 +26,11 @@ from metrics.ledger import check_permit
 from metrics.protocol import Role
 from search.config import SweepConfig
 from search.examples import Example, Sheet, choose_examples, choose_sheets
+from search.mixture_config import MixtureSearchConfig
 from search.report_shown import SHOWN_FILE, SHOWN_FOLDER, read_shown, wanted_examples
-from search.study import Study
+from search.study import Study, read_study
 
+Config = SweepConfig | MixtureSearchConfig
 FRAMES_PER_S = 12.0
 SCALE = 2
 """Screen pixels per pixel."""
@@ -49,7 +51,8 @@ def show_study(study: Study) -> Path:
         SealedTestError: If a test level was chosen.
         RunError: If a checkpoint that the examples need is gone, or the study has selected nothing yet.
     """
-    config = config_from_json(SweepConfig, dict(study.config))
+    kind: type[Config] = MixtureSearchConfig if study.searches_mixtures else SweepConfig
+    config = config_from_json(kind, dict(study.config))
     examples, sheets = choose_examples(study), choose_sheets(study)
     for role, policy in [(e.role, e.policy) for e in examples] + [(s.role, s.policy) for s in sheets]:
         check_permit(Role(role), None, policy)
@@ -73,7 +76,15 @@ def show_study(study: Study) -> Path:
     return folder / SHOWN_FILE
 
 
-def _checkpoint(study: Study, config: SweepConfig, example: Example) -> Path:
+def show_if_possible(study_dir: Path) -> None:
+    """Episodes for the report; without them it is complete in every number, so they are no reason to fail."""
+    try:
+        show_study(read_study(study_dir))
+    except (UsageError, RunError) as error:
+        say(f"The report shows no episodes: {error}")
+
+
+def _checkpoint(study: Study, config: Config, example: Example) -> Path:
     checkpoint = study.trial_directory(example.policy) / "checkpoints" / config.checkpoint
     if not (checkpoint / "policy.json").exists():
         raise RunError(
@@ -83,7 +94,7 @@ def _checkpoint(study: Study, config: SweepConfig, example: Example) -> Path:
     return checkpoint.resolve()
 
 
-def _keep_example(example: Example, checkpoint: Path, config: SweepConfig, folder: Path) -> dict[str, Any]:
+def _keep_example(example: Example, checkpoint: Path, config: Config, folder: Path) -> dict[str, Any]:
     episode, same = _replay(example, checkpoint, config)
     about = example.to_json() | {
         "replayed_return": episode.episode_return,
@@ -102,7 +113,7 @@ def _keep_example(example: Example, checkpoint: Path, config: SweepConfig, folde
     return about
 
 
-def _replay(example: Example, checkpoint: Path, config: SweepConfig) -> tuple[Episode, bool]:
+def _replay(example: Example, checkpoint: Path, config: Config) -> tuple[Episode, bool]:
     """The evaluated episode again, and whether it came out the same.
 
     Alone first, which is quick; where the arithmetic of another batch size led it elsewhere, in a batch of the size
@@ -130,7 +141,7 @@ def _replay(example: Example, checkpoint: Path, config: SweepConfig) -> tuple[Ep
     return episode, same
 
 
-def _watch_command(example: Example, config: SweepConfig) -> str:
+def _watch_command(example: Example, config: Config) -> str:
     """What to type, in the study's directory, to see the episode as long as it is."""
     return (
         f"gengap watch trials/{example.policy}/checkpoints/{config.checkpoint} --level {example.level} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ from envs.spec import LevelSet
 from metrics.protocols import is_shift
 from search.config import SweepConfig, slug
 from search.strata import mixture_levels, mixture_weights, strata_of
+from search.variants import TRANSITIONS, axis_of, transitions_of
 from trainers.config import ExperimentConfig
 
 DIVERGED = "diverged.json"
 """In the folder of a trial that diverged: why."""
+STOPPED = "stopped.json"
+"""In the folder of a trial that was stopped early: at which learner step."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class TrialSpec:
     learning_rate: float
     seed: int
     mixture: str = ""
-    """Name of the mixture over strata; empty in a study without strata."""
+    """Name of the mixture over strata, or of the variant; empty in a study without either."""
 
     @property
     def data_id(self) -> str:
@@ -48,17 +52,17 @@ def trial_specs(config: SweepConfig) -> list[TrialSpec]:
     return [
         TrialSpec(num_levels, learning_rate, seed, mixture)
         for num_levels in config.level_counts
-        for mixture in (config.mixtures if config.strata else ("",))
+        for mixture in config.arms
         for learning_rate in config.learning_rates
         for seed in config.seeds
     ]
 
 
-def param_space(config: SweepConfig) -> dict[str, Any]:
-    """The same grid as Tune's search space: a trial per point, or per configuration, named by its first seed."""
+def param_space(groups: Sequence[Sequence[TrialSpec]]) -> dict[str, Any]:
+    """Groups of points as Tune's search space: one trial for each, named by its first point."""
     from ray import tune
 
-    return {"trial": tune.grid_search([dataclasses.asdict(group[0]) for group in trial_groups(config)])}
+    return {"trial": tune.grid_search([dataclasses.asdict(group[0]) for group in groups])}
 
 
 def trial_groups(config: SweepConfig) -> list[list[TrialSpec]]:
@@ -69,6 +73,13 @@ def trial_groups(config: SweepConfig) -> list[list[TrialSpec]]:
     return list(groups.values())
 
 
+def group_of(config: SweepConfig, params: Mapping[str, Any]) -> list[TrialSpec]:
+    """The points that the trial with a point of `param_space` trains."""
+    first = TrialSpec(**params["trial"])
+    (specs,) = (group for group in trial_groups(config) if group[0] == first)
+    return specs
+
+
 def data_specs(config: SweepConfig) -> list[TrialSpec]:
     """One trial for each dataset of the study, in grid order."""
     return list({spec.data_id: spec for spec in reversed(trial_specs(config))}.values())[::-1]
@@ -77,12 +88,14 @@ def data_specs(config: SweepConfig) -> list[TrialSpec]:
 def collected_levels(config: SweepConfig, spec: TrialSpec) -> LevelSet:
     """The levels that are recorded for a trial: the first training levels of the study's protocol and its mixture."""
     env = config.experiment.env
-    return mixture_levels(config.judge.protocol, env, config.strata, spec.mixture, spec.num_levels)
+    mixture = spec.mixture if config.strata else ""
+    return mixture_levels(config.judge.protocol, env, config.strata, mixture, spec.num_levels)
 
 
 def dataset_path(study_dir: Path, spec: TrialSpec) -> Path:
-    """Where the dataset of a trial lies; trials that differ in learning rate and seed only share it."""
-    return study_dir / "data" / spec.data_id
+    """Where the dataset of a trial lies; trials that differ in learning rate, seed and size only share it."""
+    sized = axis_of([spec.mixture]) == TRANSITIONS
+    return study_dir / "data" / (dataclasses.replace(spec, mixture="") if sized else spec).data_id
 
 
 def trial_path(study_dir: Path, trial_id: str) -> Path:
@@ -95,6 +108,11 @@ def has_diverged(study_dir: Path, spec: TrialSpec) -> bool:
     return (trial_path(study_dir, spec.trial_id) / DIVERGED).exists()
 
 
+def has_stopped(study_dir: Path, spec: TrialSpec) -> bool:
+    """Whether a trial was stopped early."""
+    return (trial_path(study_dir, spec.trial_id) / STOPPED).exists()
+
+
 def experiment_of(config: SweepConfig, spec: TrialSpec, study_dir: Path) -> ExperimentConfig:
     """The complete experiment of one trial, at the study's fixed number of transitions."""
     base = config.experiment
@@ -102,7 +120,7 @@ def experiment_of(config: SweepConfig, spec: TrialSpec, study_dir: Path) -> Expe
         base.data,
         datasets=(str(dataset_path(study_dir, spec)),),
         num_levels=spec.num_levels,
-        max_transitions=config.num_transitions,
+        max_transitions=transitions_of(spec.mixture, config.num_transitions),
         strata=config.strata,
         strata_weights=_weights(config, spec),
     )

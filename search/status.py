@@ -11,7 +11,7 @@ from typing import Any
 from envs.errors import UsageError
 from metrics.history import read_history, series
 from metrics.loggers import STEP
-from search.space import TrialSpec, dataset_path, trial_path
+from search.space import DIVERGED, STOPPED, TrialSpec, dataset_path, trial_path
 from search.study import CONFIG_FILE, HISTORY_FILE, RESULT_FILE, STUDY_FILE, Study, read_json, read_study
 
 VALIDATION = "eval/validation/normalized_return"
@@ -80,6 +80,7 @@ def study_status(study: Study) -> dict[str, Any]:
         "study": study.name,
         "finished": finished,
         "phases": phases,
+        "failures": [dict(entry) for entry in study.failures],
         "runs": [asdict(run) for run in runs],
         "next": "" if finished else f"gengap sweep --resume {study.directory}",
     }
@@ -99,7 +100,7 @@ def run_status(directory: Path, recorded: str | None = None) -> RunStatus:
     _, validation = series(history, VALIDATION)
     return RunStatus(
         name=directory.name,
-        state="finished" if (directory / RESULT_FILE).exists() else recorded or "begun",
+        state="finished" if (directory / RESULT_FILE).exists() else recorded or _ended(directory) or "begun",
         learner_step=int(history[-1][STEP]) if history else 0,
         learner_steps=read_json(config).get("train", {}).get("learner_steps") if config.exists() else None,
         validation=validation[-1] if validation else None,
@@ -107,10 +108,21 @@ def run_status(directory: Path, recorded: str | None = None) -> RunStatus:
     )
 
 
+def _ended(directory: Path) -> str | None:
+    """How a trial ended that left no result."""
+    if (directory / DIVERGED).exists():
+        return "diverged"
+    return "stopped early" if (directory / STOPPED).exists() else None
+
+
 def status_lines(value: dict[str, Any]) -> list[str]:
     """What `status` found, for reading."""
     lines = [f"{value.get('study', 'run')}  {value['directory']}"]
     lines += [f"  {name:<8} {text}" for name, text in value.get("phases", {}).items()]
+    if failed := value.get("failures"):
+        last = failed[-1]
+        again = "tried again" if last["retried"] else "given up"
+        lines.append(f"  failed   {len(failed)} attempts; the last: {last['trial']} ({again}): {last['error']}")
     width = max((len(run["name"]) for run in value["runs"]), default=0)
     lines += [_run_line(run, width) for run in value["runs"]]
     return lines + ([f"Continue it with: {value['next']}"] if value.get("next") else [])

@@ -8,6 +8,7 @@ from metrics.wandb_logger import Mode
 from search.config import SweepConfig
 from search.level_scores import Bootstrap
 from search.mixture_config import MixtureSearchConfig
+from search.storage import EVERY_S, stored
 from search.study import STUDY_FILE, read_json, study_file
 
 KIND = "mixture search"
@@ -31,15 +32,31 @@ def read_any_config(study_dir: Path) -> SweepConfig | MixtureSearchConfig:
 
 
 def sweep_any(
-    config: SweepConfig | MixtureSearchConfig, out: Path, *, address: str | None = None, command: str = ""
+    config: SweepConfig | MixtureSearchConfig,
+    out: Path,
+    *,
+    address: str | None = None,
+    command: str = "",
+    storage: str | None = None,
+    storage_every_s: float = EVERY_S,
 ) -> Path:
-    """Run a study of either kind; see `search.sweep.sweep` and `search.mixture_sweep.sweep_mixtures`."""
+    """Run a study of either kind; see `search.sweep.sweep` and `search.mixture_sweep.sweep_mixtures`.
+
+    Args:
+        config: The study.
+        out: Its directory.
+        address: Ray cluster to join; None starts a local one.
+        command: How it was started, for the report.
+        storage: Where a copy of the study is kept while it runs; None keeps the one that it has, if any.
+        storage_every_s: Seconds between two looks at what changed.
+    """
     from search.mixture_sweep import sweep_mixtures
     from search.sweep import sweep
 
-    if isinstance(config, MixtureSearchConfig):
-        return sweep_mixtures(config, out, address=address, command=command)
-    return sweep(config, out, address=address, command=command)
+    with stored(out, storage, storage_every_s):
+        if isinstance(config, MixtureSearchConfig):
+            return sweep_mixtures(config, out, address=address, command=command)
+        return sweep(config, out, address=address, command=command)
 
 
 def report_any(study_dir: Path, bootstrap: Bootstrap | None = None, *, wandb: Mode = "disabled") -> Path:
@@ -54,5 +71,5 @@ def report_any(study_dir: Path, bootstrap: Bootstrap | None = None, *, wandb: Mo
 
     study_file(study_dir)
     if is_mixture_search(study_dir):
-        return write_mixture_report(study_dir, bootstrap)
+        return write_mixture_report(study_dir, bootstrap, wandb=wandb)
     return write_report(study_dir, bootstrap, wandb=wandb)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ SELECTION_FILE = "selection.json"
 LEDGER_FILE = "ledger.jsonl"
 HISTORY_FILE = "metrics.jsonl"
 RESULT_FILE = "result.json"
+SUPERSEDED = "superseded"
+FAILURES_FILE = "failures.jsonl"
+"""A line for every attempt of a trial that failed; see `search.failures`."""
 REGRETS_FILE = "rules.json"
 RANDOM_POLICY = "random"
 EXPERT_POLICY = "expert"
@@ -70,7 +73,10 @@ class Study:
     level_counts: tuple[int, ...] = ()
     strata: str = ""
     """Tag that the mixtures are over; empty for none."""
+    axis: str = ""
+    """What the values of a second axis are of, "transitions" or "noise", say; empty for none."""
     mixtures: tuple[str, ...] = ("",)
+    """Mixtures over strata, or the values of the second axis."""
     num_transitions: int = 0
     seeds: tuple[int, ...] = ()
     learning_rates: tuple[float, ...] = ()
@@ -84,6 +90,16 @@ class Study:
     selection: Selection | None = None
     ledger: tuple[Mapping[str, Any], ...] = ()
     """Every read of the sealed test, in order."""
+    grown: tuple[Mapping[str, Any], ...] = ()
+    """Every time trials were added, in order: when, how, and how often the test had been read."""
+    failures: tuple[Mapping[str, Any], ...] = ()
+    """Every attempt of a trial that failed, in order: which, when, why, and whether it was tried again."""
+
+    @property
+    def searches_mixtures(self) -> bool:
+        """Whether it is a mixture search: it then has arms, and one choice for each of them."""
+        return "arms" in self.config
+
     regrets: Mapping[str, Any] | None = None
     """What `gengap rules` found, if it was asked."""
 
@@ -129,6 +145,7 @@ def read_study(directory: Path) -> Study:
             table=EvaluationTable.read(evaluations) if evaluations.exists() else EvaluationTable.empty(),
             selection=Selection.from_json(read_json(selection)) if selection.exists() else None,
             ledger=tuple(Ledger(directory / LEDGER_FILE).records()),
+            failures=tuple(_lines(directory / FAILURES_FILE)),
             regrets=read_json(regrets) if regrets.exists() else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -166,6 +183,22 @@ def read_json(path: Path) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read as a JSON object: {error}. Restore it or sweep again.") from error
 
 
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The complete lines of a file of JSON lines; none if there is no file."""
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def set_aside(study_dir: Path, paths: Iterable[Path]) -> None:
+    """Move what is no longer part of a study's answer to ``superseded/``; nothing is deleted."""
+    folder = study_dir / SUPERSEDED
+    folder.mkdir(exist_ok=True)
+    place = folder / f"{len(list(folder.iterdir())):03d}"
+    place.mkdir()
+    for path in paths:
+        path.rename(place / path.name)
+
+
 def _header(value: Mapping[str, Any]) -> dict[str, Any]:
     command = value.get("command", "")
     return {
@@ -175,12 +208,14 @@ def _header(value: Mapping[str, Any]) -> dict[str, Any]:
         "command": command if isinstance(command, str) else " ".join(command),
         "level_counts": tuple(sorted(value.get("level_counts", []))),
         "strata": str(value.get("strata", "")),
+        "axis": str(value.get("axis", "")),
         "mixtures": tuple(value.get("mixtures", [""])),
         "num_transitions": int(value.get("num_transitions", 0)),
         "seeds": tuple(value.get("seeds", [])),
         "learning_rates": tuple(value.get("learning_rates", [])),
         "timings_s": dict(value.get("timings_s", {})),
         "machine": dict(value.get("machine", {})),
+        "grown": tuple(value.get("grown", [])),
     }
 
 

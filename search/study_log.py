@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from data.files import atomic_write_json
+from data.files import atomic_write_json, make_directory
 from envs.errors import UsageError
 from envs.overrides import config_from_json
 from search.study import CONFIG_FILE, STUDY_FILE, read_json
@@ -33,7 +36,7 @@ def begin_study(config: Any, out: Path, command: str, header: dict[str, Any]) ->
     if path.exists() and read_study_config(type(config), out) != config:
         raise UsageError(
             f"{out} holds another study (its {CONFIG_FILE} differs). Choose another --out, or continue that one with "
-            f"gengap sweep --resume {out}."
+            f"gengap sweep --resume {out}; FIELD=VALUE after it adds trials."
         )
     started = {} if path.exists() else {"created": datetime.now(UTC).isoformat(timespec="seconds"), "command": command}
     atomic_write_json(path, dataclasses.asdict(config))
@@ -59,6 +62,22 @@ def read_study_config(kind: type[ConfigT], study_dir: Path) -> ConfigT:
     return config_from_json(kind, read_json(path))
 
 
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Refuse a second process on the same study; the lock ends with its process, however that ends.
+
+    Raises:
+        UsageError: If another process works on it.
+    """
+    make_directory(out)
+    with (out / ".lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"Another process works on {out}; wait for it, or choose another --out.") from None
+        yield
+
+
 class StudyLog:
     """Keeps `study.json` up to date: what exists, what it cost."""
 
@@ -71,6 +90,10 @@ class StudyLog:
         """Set fields and write the file."""
         self._value |= values
         atomic_write_json(self._path, self._value)
+
+    def has(self, field: str) -> bool:
+        """Whether a field was written, by this process or an earlier one."""
+        return field in self._value
 
     def timed(self, phase: str) -> _Timer:
         """A context that records how long a phase took, in seconds."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,22 +12,29 @@ from actors.evaluate import evaluate_on_pool
 from actors.placement import ClusterRole, read_cluster
 from actors.players import Play
 from actors.pool import ActorPool
-from data.files import make_directory
 from envs.console import say
-from envs.errors import RunError, UsageError
 from metrics.protocol import Role
 from metrics.table import EvaluationTable
 from search.config import SweepConfig
-from search.judging import Judge, select, study_levels
-from search.phases import RETRAINED, StudyPolicy, collect_datasets, policies_of, retrain, trial_policy
+from search.judging import EVALUATIONS_FOLDER, Judge, select, study_levels
+from search.phases import (
+    RETRAINED,
+    StudyPolicy,
+    collect_datasets,
+    policies_of,
+    retrain,
+    retrained_as,
+    trial_policy,
+)
 from search.preflight import check_study, machine
 from search.report import write_report
 from search.selection import Selection, find_rule
-from search.showing import show_study
+from search.showing import show_if_possible
 from search.space import data_specs, has_diverged, trial_specs
-from search.study import read_study
-from search.study_log import StudyLog, begin_study, read_study_config
+from search.study import read_study, set_aside
+from search.study_log import StudyLog, begin_study, locked, read_study_config
 from search.tuning import run_trials
+from search.variants import axis_of
 
 
 def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command: str = "") -> Path:
@@ -59,7 +63,7 @@ def sweep(config: SweepConfig, out: Path, *, address: str | None = None, command
             check_study(config, out, read_cluster(ray))
             _run_phases(config, out, log)
         with log.timed("show"):
-            _show(out)
+            show_if_possible(out)
         with log.timed("report"):
             page = write_report(out, wandb=config.experiment.tracking.wandb)
     say(f"Done in {time.monotonic() - started_s:.0f} s. Report: {page}  Everything: {out}")
@@ -104,6 +108,8 @@ def _judge(config: SweepConfig, out: Path, policies: list[StudyPolicy]) -> Evalu
 def _retrained_policy(config: SweepConfig, out: Path, selection: Selection) -> StudyPolicy:
     spec = next(spec for spec in trial_specs(config) if spec.config_id == selection.overall)
     run_dir = out / RETRAINED
+    if run_dir.exists() and not retrained_as(config, out, spec):  # trials were added, and another one was selected
+        set_aside(out, [run_dir, *(out / EVALUATIONS_FOLDER).glob(f"{RETRAINED}.*")])
     if not (run_dir / "result.json").exists():
         retrain(config, out, selection.overall)
     return trial_policy(config, out, spec, run_dir)
@@ -127,14 +133,6 @@ def play_robustness(config: SweepConfig, out: Path, selection: Selection, play: 
     for spec in trial_specs(config):
         if spec.config_id == selection.overall and not has_diverged(out, spec):
             judge.robustness(trial_policy(config, out, spec), play)
-
-
-def _show(out: Path) -> None:
-    """Episodes for the report; without them it is complete in every number, so they are no reason to fail."""
-    try:
-        show_study(read_study(out))
-    except (UsageError, RunError) as error:
-        say(f"The report shows no episodes: {error}")
 
 
 def test_everything(config: SweepConfig, out: Path, reason: str) -> EvaluationTable:
@@ -166,6 +164,7 @@ def open_study(config: SweepConfig, out: Path, command: str) -> StudyLog:
         "env": config.experiment.env,
         "level_counts": list(config.level_counts),
         **({"strata": config.strata, "mixtures": list(config.mixtures)} if config.strata else {}),
+        **({"axis": axis_of(config.variants), "mixtures": list(config.variants)} if config.variants else {}),
         "num_transitions": config.num_transitions,
         "seeds": list(config.seeds),
         "learning_rates": list(config.learning_rates),
@@ -177,19 +176,3 @@ def open_study(config: SweepConfig, out: Path, command: str) -> StudyLog:
 def read_config(study_dir: Path) -> SweepConfig:
     """The configuration of a study on disk; see `read_study_config`."""
     return read_study_config(SweepConfig, study_dir)
-
-
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Refuse a second process on the same study; the lock ends with its process, however that ends.
-
-    Raises:
-        UsageError: If another process works on it.
-    """
-    make_directory(out)
-    with (out / ".lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"Another process works on {out}; wait for it, or choose another --out.") from None
-        yield

@@ -1,35 +1,44 @@
-"""The search itself: Ray Tune runs every trial of a study, and goes on where it was killed."""
+"""The search itself: Ray Tune runs the trials of a study that have not ended, and goes on where it was killed.
+
+What was reached lies in the folders of the trials, never in Tune's own state: a study may go on with another number of
+machines, whose places are counted anew, and no pickle of a study's directory is ever opened.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray import tune
 
-from actors.placement import Bundle, Cluster, ClusterRole, Waiting, bundle_of, read_cluster
+from actors.placement import Bundle, Waiting, read_cluster
 from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.errors import RunError
 from search.config import SweepConfig
-from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler
+from search.failures import ATTEMPTS, FailureLog
+from search.placing import concurrent_trials, trial_bundles, trial_resources
+from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler, earlier_reports
 from search.space import (
     DIVERGED,
+    STOPPED,
     TrialSpec,
     experiment_of,
+    group_of,
     has_diverged,
+    has_stopped,
     param_space,
     trial_groups,
     trial_path,
     trial_specs,
 )
 from trainers.checkpoint import latest_checkpoint, read_progress
-from trainers.config import ExperimentConfig
-from trainers.launch import evaluators_bundle, learner_bundle, run
+from trainers.launch import run
 from trainers.launch_together import run_together
-from trainers.loop import DivergedError, uses_evaluators
+from trainers.loop import DivergedError
 from trainers.reporter import TuneReporter
 
 RESULT = "result.json"
@@ -43,11 +52,20 @@ def run_trials(config: SweepConfig, study_dir: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: If a trial failed, naming it and its error file.
     """
-    pending = [spec for spec in trial_specs(config) if read_result(study_dir, spec) is None]
-    say(f"Search: {len(trial_specs(config))} trials, {len(pending)} to run, early stopping: {config.scheduler}")
+    pending = pending_groups(config, study_dir)
+    total = len(trial_groups(config))
+    say(f"Search: {total} trials, {len(pending)} to run, early stopping: {config.scheduler}")
     if pending:
-        _check_results(_tuner(config, study_dir).fit())
+        _check_results(_tuner(config, study_dir, pending).fit())
     return [_record(study_dir, spec) for spec in trial_specs(config)]
+
+
+def pending_groups(config: SweepConfig, study_dir: Path) -> list[list[TrialSpec]]:
+    """What is still to run: the groups of `trial_groups` with a member that has not ended.
+
+    A trial that ended by an error counts as not ended: it is tried again from its last checkpoint.
+    """
+    return [group for group in trial_groups(config) if any(not has_ended(study_dir, spec) for spec in group)]
 
 
 def run_trial(params: dict[str, Any], config: SweepConfig, study_dir: Path) -> None:
@@ -56,9 +74,9 @@ def run_trial(params: dict[str, Any], config: SweepConfig, study_dir: Path) -> N
     With one worker this process trains; with more it only waits for a Ray Train worker group. A trial whose loss
     diverges ends: trying it again would come to the same, and the other trials of the study are not to blame.
     """
-    first = TrialSpec(**params["trial"])
-    (specs,) = (group for group in trial_groups(config) if group[0] == first)
-    unfinished = [spec for spec in specs if read_result(study_dir, spec) is None and not has_diverged(study_dir, spec)]
+    specs = group_of(config, params)
+    first = specs[0]
+    unfinished = [spec for spec in specs if not has_ended(study_dir, spec)]
     if not unfinished:
         return
     if len(specs) > 1:
@@ -100,82 +118,43 @@ def read_result(study_dir: Path, spec: TrialSpec) -> dict[str, Any] | None:
     return result
 
 
-def _tuner(config: SweepConfig, study_dir: Path) -> tune.Tuner:
-    trainable = _trainable(config, study_dir)
-    experiment = study_dir.resolve() / TUNE_FOLDER  # Ray takes a relative path for a URI without a scheme
-    if tune.Tuner.can_restore(str(experiment)):
-        say("Search: resuming the trials of an interrupted run")
-        # A trial that ended by an error is tried again from its last checkpoint.
-        return tune.Tuner.restore(str(experiment), trainable, resume_unfinished=True, restart_errored=True)
+def has_ended(study_dir: Path, spec: TrialSpec) -> bool:
+    """Whether a trial finished, diverged, or was stopped early."""
+    found = read_result(study_dir, spec) is not None
+    return found or has_diverged(study_dir, spec) or has_stopped(study_dir, spec)
+
+
+def start_folder(study_dir: Path) -> Path:
+    """Where Tune keeps the state of one start of a study: a folder of its own, because no start reads another's."""
+    folder = study_dir.resolve() / TUNE_FOLDER  # Ray takes a relative path for a URI without a scheme
+    folder.mkdir(exist_ok=True)
+    return folder / f"{len(list(folder.iterdir())):03d}"
+
+
+def _tuner(config: SweepConfig, study_dir: Path, pending: Sequence[Sequence[TrialSpec]]) -> tune.Tuner:
+    cluster, folder = read_cluster(ray), start_folder(study_dir)
+    trainable = tune.with_parameters(run_trial, config=config, study_dir=study_dir.resolve())
+    progress = TrialProgress(len(pending), trial_resources(config, cluster))
     return tune.Tuner(
-        trainable,
-        param_space=param_space(config),
+        tune.with_resources(trainable, tune.PlacementGroupFactory(trial_bundles(config, cluster))),
+        param_space=param_space(pending),
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="max",
-            scheduler=build_scheduler(config),
-            max_concurrent_trials=concurrent_trials(config, read_cluster(ray)),
+            scheduler=build_scheduler(config, earlier_reports(config, study_dir)),
+            max_concurrent_trials=concurrent_trials(config, cluster),
             trial_dirname_creator=_trial_name,
             trial_name_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
-            name=TUNE_FOLDER,
-            storage_path=str(study_dir.resolve()),
+            name=folder.name,
+            storage_path=str(folder.parent),
             verbose=0,
-            callbacks=[TrialProgress(len(trial_groups(config)), trial_resources(config, read_cluster(ray)))],
-            failure_config=tune.FailureConfig(max_failures=2),
+            callbacks=[EarlyStops(config, study_dir), progress, FailureLog()],
+            failure_config=tune.FailureConfig(max_failures=ATTEMPTS),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
         ),
     )
-
-
-class Placed(Protocol):
-    """A study as far as placing its trials goes."""
-
-    @property
-    def experiment(self) -> ExperimentConfig:
-        """Of every trial."""
-        ...
-
-    @property
-    def max_concurrent_trials(self) -> int:
-        """0: as many as fit."""
-        ...
-
-
-def concurrent_trials(config: Placed, cluster: Cluster) -> int:
-    """How many trials may run at once without waiting for each other's CPUs or GPUs for ever.
-
-    Tune sees only what a trial's own process holds, not its worker group, so it cannot count this itself.
-    """
-    train = config.experiment.train
-    fitting = cluster.fit(learner_bundle(train, cluster)) // train.num_workers
-    if train.num_workers > 1:
-        fitting = min(fitting, cluster.fit(bundle_of(ClusterRole.DRIVER, cluster)))
-    beside = evaluators_bundle(config.experiment, cluster).get("CPU", 0.0)
-    if beside:
-        fitting = min(fitting, int(cluster.total("CPU") // (train.num_workers * train.threads_per_worker + beside)))
-    return max(1, min(fitting, config.max_concurrent_trials or fitting))
-
-
-def trial_resources(config: Placed, cluster: Cluster) -> dict[str, float]:
-    """What a trial's own process holds: everything if it trains, no CPU if it only waits for a worker group."""
-    train = config.experiment.train
-    return bundle_of(ClusterRole.DRIVER, cluster) if train.num_workers > 1 else learner_bundle(train, cluster)
-
-
-def trial_bundles(config: Placed, cluster: Cluster) -> list[dict[str, float]]:
-    """What is reserved together for a trial: its own process, and the evaluators that it starts."""
-    experiment = config.experiment
-    beside = experiment.evaluation.num_evaluators if uses_evaluators(experiment) else 0
-    if experiment.train.num_workers > 1:
-        beside = 0  # they belong to the worker group
-    return [trial_resources(config, cluster), *([bundle_of(ClusterRole.EVALUATOR, cluster)] * beside)]
-
-
-def _trainable(config: SweepConfig, study_dir: Path) -> Any:
-    trainable = tune.with_parameters(run_trial, config=config, study_dir=study_dir.resolve())
-    return tune.with_resources(trainable, tune.PlacementGroupFactory(trial_bundles(config, read_cluster(ray))))
 
 
 def _trial_name(trial: Any) -> str:
@@ -213,6 +192,21 @@ def _status(study_dir: Path, spec: TrialSpec, result: dict[str, Any] | None) -> 
     if has_diverged(study_dir, spec):
         return "diverged"
     return "stopped early" if result is None else "finished"
+
+
+class EarlyStops(tune.Callback):
+    """Notes in the folders of a trial's specs that it was stopped early; nothing else of the decision outlives Tune."""
+
+    def __init__(self, config: SweepConfig, study_dir: Path) -> None:
+        self._config, self._study_dir = config, study_dir.resolve()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A trial that ended by itself has left a result, or why it diverged."""
+        for spec in group_of(self._config, trial.config):
+            if not has_ended(self._study_dir, spec):
+                step = trial.last_result.get(TIME_ATTRIBUTE)
+                note = {"trial_id": spec.trial_id, TIME_ATTRIBUTE: step}
+                atomic_write_json(trial_path(self._study_dir, spec.trial_id) / STOPPED, note)
 
 
 class TrialProgress(tune.Callback):

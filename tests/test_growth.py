@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from benchmarks.growth import growth, line
+from benchmarks.growth import growth, line, thread_names
 from benchmarks.scaling_model import Fleet, Measured, limits, predict, saturating_actors, writers_needed
 
 MEASURED = Measured(
@@ -74,3 +76,8 @@ def test_a_thin_network_and_many_small_replies_cost() -> None:
     # One reply a second from each actor carries its thousand transitions.
     expected = 1 / (1 / 20_000 + 1e-6 + (1e-3 + 1e-6 * 1_000) / 1_000)
     assert limits(chatty, fleet)["writer process"] == pytest.approx(expected)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads have such names on Linux only")
+def test_every_thread_has_a_name() -> None:
+    assert abs(sum(thread_names().values()) - psutil.Process().num_threads()) <= 1, "one may begin or end meanwhile"

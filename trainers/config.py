@@ -84,6 +84,9 @@ class DataConfig:
 
     datasets: tuple[str, ...] = ()
     """Dataset directories, one per source name given in `sources` (or named by their folder)."""
+    other_envs: tuple[str, ...] = ()
+    """Environments besides `env` whose datasets are learned from, too: games that show and take the same. The policy is
+    judged in `env`, whose data must be among it."""
     num_levels: int | None = None
     """How many of the recorded levels to use, in level order; None uses all."""
     levels_per_source: dict[str, int] = field(default_factory=dict)
@@ -233,6 +236,9 @@ class EvaluationConfig:
     num_envs: int = 64
     num_actors: int = 2
     """Evaluator actors of the final evaluation; 0 plays it in the calling process."""
+    each_env: bool = False
+    """Also judge the policy in every one of `data.other_envs` while it learns; `trainers.several_envs` names the
+    metrics."""
     num_evaluators: int = 0
     """Ray actors that judge checkpoints beside training while the learner goes on, each with a CPU of its own; they
     change no value. 0: the learner stops and plays itself."""

@@ -21,6 +21,7 @@ from trainers.chosen_levels import parse_splits, split_levels, with_levels
 from trainers.evaluation import protocol_of
 from trainers.judged import Judged, open_judged, permit_for
 from trainers.sealed_rows import write_keeping_test
+from trainers.several_envs import slug_of
 
 TABLE, SUMMARY, STATISTICS = "evaluations.parquet", "evaluation.json", "statistics.json"
 
@@ -54,7 +55,12 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         help="play the validation levels (or those of --splits) under visual changes (default: "
         "color,blur,cutout,resolution) and the shifts that begin in this environment; writes a table and a picture",
     )
-    parser.add_argument("--env", metavar="NAME", help="where a source plays; a run and a shift know their own")
+    parser.add_argument(
+        "--env",
+        metavar="NAME",
+        help="where a source plays; a run and a shift know their own, but a run that learned from several games is "
+        "judged in each by its name",
+    )
     parser.add_argument(
         "--test", metavar="REASON", help="also read the sealed test levels; the reason is written into the ledger"
     )
@@ -90,6 +96,8 @@ def run_evaluate(args: argparse.Namespace) -> dict[str, Any]:
         say(missing)
     table = _play(args, judged, protocol, roles)
     out = args.out or judged.directory / "evaluation"
+    if judged.env != judged.config["env"]:  # one of several that the run learned from
+        out = args.out or out / slug_of(judged.env)
     if args.protocol:
         out = args.out or out / args.protocol
     table = write_keeping_test(table, out / TABLE)

@@ -9,13 +9,14 @@ from pathlib import Path
 from actors.evaluate import evaluate_inline
 from actors.policy import Policy
 from envs.errors import UsageError
-from envs.registry import env_names
+from envs.registry import env_names, make_spec
 from envs.spec import EnvSpec, LevelSet
 from metrics.protocol import ACTION_MODES, EvaluationProtocol
 from metrics.protocols import build_protocol, training_protocol
 from metrics.table import EvaluationTable, summarize
 from trainers.config import EvaluationConfig, ExperimentConfig
 from trainers.distributed import WorkerContext, gather_objects
+from trainers.several_envs import EveryEnvEvaluation
 
 SCORE = "eval/validation/normalized_return"
 """What the best checkpoint is best in."""
@@ -117,12 +118,28 @@ def share_of(protocol: EvaluationProtocol, context: WorkerContext) -> Evaluation
 
 
 def evaluation_for(
-    config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet, context: WorkerContext
+    config: ExperimentConfig,
+    spec: EnvSpec,
+    train_levels: LevelSet,
+    context: WorkerContext,
+    other_levels: Mapping[str, LevelSet] | None = None,
 ) -> Callable[[Policy, int], dict[str, float]]:
-    """What judges the policy: the protocol's train and validation levels, or nothing if the config says so."""
+    """What judges the policy: the protocol's train and validation levels, or nothing if the config says so.
+
+    Args:
+        config: The experiment.
+        spec: The environment that is trained in.
+        train_levels: Its levels in the realised mixture.
+        context: This worker among all of them.
+        other_levels: Of other environments that are learned from; played where the config says so.
+    """
     if config.evaluation.protocol == NO_PROTOCOL:
         return lambda policy, learner_step: {}
-    return InlineEvaluation(config, spec, train_levels, context)
+    own = InlineEvaluation(config, spec, train_levels, context)
+    if not config.evaluation.each_env or not other_levels:
+        return own
+    others = {env: InlineEvaluation(config, make_spec(env), levels, context) for env, levels in other_levels.items()}
+    return EveryEnvEvaluation(spec.name, {spec.name: own, **others})
 
 
 def check_playable(config: ExperimentConfig, spec: EnvSpec, train_levels: LevelSet) -> None:

@@ -22,7 +22,7 @@ from trainers.config import EvaluationConfig, ExperimentConfig
 from trainers.evaluation import NUM_TRAIN_LEVELS
 from trainers.online_config import OnlineConfig
 from trainers.policy_files import network_id
-from trainers.run_files import CONFIG, read_json
+from trainers.run_files import CONFIG, found_datasets, read_json
 from trainers.training_data import open_training_data
 
 
@@ -71,7 +71,7 @@ def open_judged(name: str, *, env: str | None, words: Mapping[str, Any], train_l
 
     Args:
         name: A run directory, a checkpoint, or the name of a source.
-        env: Where a source plays.
+        env: Where a source plays, or one of the other environments that a run learned from.
         words: Overrides of the evaluation.
         train_levels: As typed, in place of those that the data was recorded on, which then need not be here.
 
@@ -82,9 +82,7 @@ def open_judged(name: str, *, env: str | None, words: Mapping[str, Any], train_l
         judged = _open_source(name, env, apply_overrides(EvaluationConfig(), dict(words)))
         load_policy(SourceSpec(env=judged.env, name=name))  # says now what it cannot play
         return judged
-    judged = _open_run(Path(name), train_levels)
-    if env not in (None, judged.env):
-        raise UsageError(f"--env is {env}, but {name} plays {judged.env!r}; leave --env out.")
+    judged = _open_run(Path(name), train_levels, env)
     evaluation = dataclasses.replace(judged.evaluation, modes=None)
     return dataclasses.replace(judged, evaluation=apply_overrides(evaluation, dict(words)))
 
@@ -110,15 +108,19 @@ def permit_for(judged: Judged, name: str, policy: Path | str, protocol: str, rea
     return permit
 
 
-def _open_run(path: Path, train_levels: str | None) -> Judged:
+def _open_run(path: Path, train_levels: str | None, env: str | None) -> Judged:
     checkpoint = checkpoint_of(path)
     whole = (path / "checkpoints").is_dir()
     directory = path.resolve() if whole else checkpoint.parent.parent
     config = read_json(checkpoint / CONFIG)
-    given = None if train_levels is None else parse_levels(config["env"], train_levels)
+    env = env or str(config["env"])
+    _check_learned_from(env, config, path)
+    given = None if train_levels is None else parse_levels(env, train_levels)
     if "data" in config:
         experiment = config_from_json(ExperimentConfig, config)
-        levels, fingerprint = (given, _recorded_fingerprint(directory)) if given else _learned_from(experiment)
+        datasets = found_datasets(experiment.data.datasets, directory)
+        experiment = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, datasets=datasets))
+        levels, fingerprint = (given, _recorded_fingerprint(directory)) if given else _learned_from(experiment, env)
         evaluation, algorithm = experiment.evaluation, experiment.algorithm.name
     else:
         online = config_from_json(OnlineConfig, config)
@@ -129,7 +131,7 @@ def _open_run(path: Path, train_levels: str | None) -> Judged:
         checkpoint=None if whole else checkpoint,
         name=directory.name,
         config=config,
-        env=config["env"],
+        env=env,
         seed=int(config["seed"]),
         train_levels=levels,
         dataset_fingerprint=fingerprint,
@@ -138,7 +140,13 @@ def _open_run(path: Path, train_levels: str | None) -> Judged:
     )
 
 
-def _learned_from(experiment: ExperimentConfig) -> tuple[LevelSet, str]:
+def _check_learned_from(env: str, config: Mapping[str, Any], path: Path) -> None:
+    allowed = [str(config["env"]), *config.get("data", {}).get("other_envs", [])]
+    if env not in allowed:
+        raise UsageError(f"--env is {env}, but {path} plays {' and '.join(map(repr, allowed))}; leave --env out.")
+
+
+def _learned_from(experiment: ExperimentConfig, env: str) -> tuple[LevelSet, str]:
     try:
         data = open_training_data(experiment)
     except (RunError, UsageError, OSError) as error:
@@ -146,7 +154,7 @@ def _learned_from(experiment: ExperimentConfig) -> tuple[LevelSet, str]:
             f"The data that the policy learned from cannot be opened, so its training levels are not known: {error} "
             "Bring the data back, or name the levels, for example --levels train=0:200."
         ) from error
-    return data.levels, data.view.fingerprint
+    return {experiment.env: data.levels, **data.other_levels}[env], data.view.fingerprint
 
 
 def _recorded_fingerprint(directory: Path) -> str:

@@ -81,7 +81,7 @@ def train(
     context = context or WorkerContext()
     data = (data or open_training_data(config)).placed(config.train, context)
     beside = evaluate is None and uses_evaluators(config)
-    evaluate = evaluate or evaluation_for(config, data.spec, data.levels, context)
+    evaluate = evaluate or evaluation_for(config, data.spec, data.levels, context, data.other_levels)
     run = Run(config, reporter, run_dir, context, data, evaluate)
     if beside and context.is_first and judges is None:
         judges = Evaluators(config, data.spec, data.levels)

@@ -199,7 +199,7 @@ class _Group:
 
 def _begin(member: Member, context: WorkerContext) -> Run:
     data, config = member.data, member.config
-    evaluate = member.evaluate or evaluation_for(config, data.spec, data.levels, context)
+    evaluate = member.evaluate or evaluation_for(config, data.spec, data.levels, context, data.other_levels)
     run = Run(config, member.reporter, member.run_dir, context, data, evaluate)
     run.begin(member.resume_from)
     return run

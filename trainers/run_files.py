@@ -12,7 +12,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -158,6 +158,8 @@ def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], run_dir: Pa
     before, now = flat_fields(found), flat_fields(wanted)
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     changed = [name for name in changed if not name.startswith(HOW_NOT_WHAT)]
+    if "data.datasets" in changed and _moved(before["data.datasets"], now["data.datasets"], run_dir):
+        changed.remove("data.datasets")
     if changed:
         name = changed[0]
         others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
@@ -165,6 +167,22 @@ def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], run_dir: Pa
             f"{run_dir} holds another experiment: {name} is {before.get(name)!r} there and {now.get(name)!r} here"
             f"{others}. Resume with the same config, or choose another --out."
         )
+
+
+def _moved(before: Sequence[str], now: Sequence[str], run_dir: Path) -> bool:
+    """Whether datasets are the same ones of a study that lies elsewhere now: under the same names within it."""
+    study = run_dir.absolute().parent.parent
+    inside = [Path(path).relative_to(study).parts for path in now if Path(path).is_relative_to(study)]
+    if not len(before) == len(now) == len(inside):
+        return False
+    return all(Path(old).parts[-len(parts) :] == parts for old, parts in zip(before, inside, strict=True))
+
+
+def found_datasets(paths: Sequence[str], run_dir: Path) -> tuple[str, ...]:
+    """Where a run's datasets are: one that is gone is looked for in the study that the run lies in, if that moved."""
+    study = run_dir.absolute().parent.parent
+    moved = {path: study.joinpath(*Path(path).parts[-2:]) for path in paths}
+    return tuple(str(moved[path]) if not Path(path).exists() and moved[path].exists() else path for path in paths)
 
 
 def flat_fields(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +48,12 @@ class TrainingData:
     """[S] transitions of each."""
     schedule: ControlledSchedule | None = None
     """Weights that a controller moves; the sampler follows them."""
+
+    @property
+    def other_levels(self) -> dict[str, LevelSet]:
+        """The levels that are learned from of every other environment than the one in which the policy is judged."""
+        others = [env for env in self.view.envs if env != self.spec.name]
+        return {env: LevelSet.of(env, self.view.levels_of(env).tolist()) for env in others}
 
     @cached_property
     def diversity(self) -> dict[str, float]:
@@ -94,20 +100,19 @@ def open_training_data(config: ExperimentConfig) -> TrainingData:
         RunError: If a dataset is damaged.
     """
     datasets = open_datasets(config.data.datasets)
-    for name, dataset in datasets.items():
-        if dataset.env.name != config.env:
-            raise UsageError(
-                f"The dataset {name!r} was recorded in {dataset.env.name!r}, but the experiment is on {config.env!r}. "
-                f"Set env={dataset.env.name}, or give a dataset of {config.env!r}."
-            )
+    check_envs(config, datasets)
     realised = build_mixture(config.data, list(datasets)).realise(datasets)
+    if config.env not in realised.view.envs:
+        raise UsageError(
+            f"The mixture holds nothing of {config.env!r}, in which the policy is judged; give its dataset a weight."
+        )
     _count_epochs(realised, config.train)
     schedule = _controlled(realised) if config.mixing.controller != "none" else None
     return TrainingData(
-        spec=next(iter(datasets.values())).env,
+        spec=next(dataset.env for dataset in datasets.values() if dataset.env.name == config.env),
         view=realised.view,
         sampler=BatchSampler(realised.group_sizes, config.train.batch_size, config.seed, schedule or realised.schedule),
-        levels=LevelSet.of(config.env, realised.view.levels.tolist()),
+        levels=LevelSet.of(config.env, realised.view.levels_of(config.env).tolist()),
         episode_shares=realised.episode_shares,
         report=realised.report,
         successors=algorithm_class(config.algorithm.name).needs_successors,
@@ -115,6 +120,37 @@ def open_training_data(config: ExperimentConfig) -> TrainingData:
         group_sizes=realised.group_sizes,
         schedule=schedule,
     )
+
+
+def check_envs(config: ExperimentConfig, datasets: Mapping[str, Dataset]) -> None:
+    """Refuse datasets of environments that the experiment does not name.
+
+    Raises:
+        UsageError: Naming the dataset, or that there is none of the environment in which the policy is judged.
+    """
+    others = config.data.other_envs
+    if config.env in others or len(set(others)) < len(others):
+        raise UsageError(f"data.other_envs is {list(others)}; it holds environments besides {config.env!r}, each once.")
+    if config.evaluation.each_env and (not others or config.evaluation.num_evaluators):
+        raise UsageError(
+            f"evaluation.each_env judges in every one of data.other_envs, which is {list(others)}, while the learner "
+            f"waits; set those, and evaluation.num_evaluators, which is {config.evaluation.num_evaluators}, to 0."
+        )
+    if others and config.data.strata:
+        raise UsageError(
+            f"data.strata={config.data.strata} divides the levels of one environment, and the data is of "
+            f"{1 + len(others)}; give data.weights over the datasets."
+        )
+    for name, dataset in datasets.items():
+        if dataset.env.name not in (config.env, *others):
+            raise UsageError(
+                f"The dataset {name!r} was recorded in {dataset.env.name!r}, but the experiment is on {config.env!r}. "
+                f"Set env={dataset.env.name}, give a dataset of {config.env!r}, or mix both with "
+                f"data.other_envs={dataset.env.name}."
+            )
+    found = {dataset.env.name for dataset in datasets.values()}
+    if missing := sorted({config.env, *others} - found):
+        raise UsageError(f"No dataset was recorded in {', '.join(missing)}; the datasets are of {sorted(found)}.")
 
 
 def _count_epochs(realised: RealisedMixture, config: TrainConfig) -> None:
@@ -166,6 +202,7 @@ def build_mixture(config: DataConfig, names: list[str]) -> Mixture:
     return Mixture(
         weights=config.strata_weights if config.strata else by_dataset,
         strata=config.strata or None,
+        several_envs=bool(config.other_envs),
         num_levels=config.num_levels,
         levels_per_source=config.levels_per_source,
         source_fraction=config.source_fraction,

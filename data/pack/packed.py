@@ -126,6 +126,23 @@ class Packed:
         log_probs = 2 * self.env.num_actions if self._log_probs is not None else 0
         return int(self.row_starts[-1]) * size + self.num_transitions * (12 + log_probs)
 
+    @property
+    def with_log_probs(self) -> bool:
+        """Whether whole distributions of the behavior policies are among the columns."""
+        return self._log_probs is not None
+
+    def entry(self, index: int, checksum: bytes, episode_return: float) -> dict[str, Any]:
+        """What `EpisodeTable.load` takes of an episode whose content is known elsewhere."""
+        row = {name: values[index].item() for name, values in self.table.items() if name != "check"}
+        return {
+            **row,
+            "return": episode_return,
+            "source": self.sources[row["source"]],
+            "policy": self.policies[row["policy"]],
+            "checksum": checksum.hex(),
+            "metrics": self._metrics_of(index),
+        }
+
     def actions(self) -> Array:
         """[N] actions of all episodes, in the narrow type in which they are stored."""
         return self._actions.read()
@@ -182,7 +199,6 @@ class Packed:
     def _assemble(self, index: int, observations: dict[str, Column], rewards: Array) -> Episode:
         start, stop = int(self.starts[index]), int(self.starts[index + 1])
         entry = {name: values[index] for name, values in self.table.items()}
-        metrics = {name: float(values[index]) for name, values in self._metrics.items() if not np.isnan(values[index])}
         log_probs = None if self._log_probs is None else self._log_probs.read(start, stop).astype(np.float16)
         return Episode(
             env=self.env.name,
@@ -199,8 +215,11 @@ class Packed:
             terminated=bool(entry["terminated"]),
             truncated=bool(entry["truncated"]),
             final_observation_known=bool(entry["final_observation_known"]),
-            metrics=metrics,
+            metrics=self._metrics_of(index),
         )
+
+    def _metrics_of(self, index: int) -> dict[str, float]:
+        return {name: float(values[index]) for name, values in self._metrics.items() if not np.isnan(values[index])}
 
     def _check_patch(self, patch: Patch, length: int, rows: int) -> None:
         places = [(found, rows) for found, _ in patch.observations.values()]

@@ -16,6 +16,7 @@ from data.pack.patches import Patch, PatchWriter
 from data.schema import Table, content_fingerprint, episode_checksum
 from data.store import Store, read_episode
 from envs.errors import RunError
+from envs.spec import EnvSpec
 
 STEP_LEVEL = 19
 FRAME_LEVEL = 9
@@ -51,6 +52,7 @@ def pack_actions(
     checked: bool,
     half: bool = False,
     level: int = FRAME_LEVEL,
+    env: EnvSpec | None = None,
 ) -> PackReport:
     """Write levels, actions and log-probabilities, and the rows that cannot be rendered here.
 
@@ -61,21 +63,26 @@ def pack_actions(
         checked: Whether every episode was compared.
         half: Round the log-probabilities of the actions to half precision, which makes another dataset.
         level: Of zstd for the patched rows.
+        env: The environment, where the store holds frameless episodes of it; see `data.pack.frameless`.
 
     Raises:
         UsageError: If the file exists.
         RunError: If it cannot be written.
     """
     table, fingerprint = _identity(store, half)
+    header = _header(store, ACTIONS, fingerprint, checked)
+    if env is not None:
+        fingerprint = content_fingerprint(env, table)
+        header |= {"env": env.to_json(), "fingerprint": fingerprint}
     num_patches = num_rows = 0
     with BlockWriter(path) as file:
         write_table(file, table)
         _write_steps(file, store, table, half)
-        writer = PatchWriter(file, store.info.env, level)
+        writer = PatchWriter(file, env or store.info.env, level)
         for patch in patches:
             writer.write(patch)
             num_patches, num_rows = num_patches + 1, num_rows + patch.num_rows
-        size = file.finish(_header(store, ACTIONS, fingerprint, checked))
+        size = file.finish(header)
     return PackReport(ACTIONS, fingerprint, len(table), store.info.num_transitions, size, num_patches, num_rows)
 
 

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.collect import CollectConfig, collect
-from actors.pack import audit, pack, unpack
+from actors.pack import audit, pack
 from actors.replaying import Workers
+from actors.unpack import unpack
 from data.commands import add_arguments, run
 from data.dataset import Dataset
 from data.episode import Episode
 from data.interop.gen_dgrl import import_gen_dgrl
 from data.pack.packed import Packed
-from data.store import Store
 from data.verify import verify
 from envs import registry
 from envs.errors import RunError, UsageError
@@ -38,7 +33,6 @@ from tests.data.helpers import TEXT, make_episode, write
 from tests.data.test_gen_dgrl import Made, build
 from tests.data.test_pack_blocks import rewrite_manifest
 
-ROOT = Path(__file__).resolve().parents[2]
 GRID = "grid/default"
 ENVS = [
     (GRID, "grid-expert", {"noise": 0.3, "log_probs": True}),
@@ -277,55 +271,6 @@ def test_what_cannot_fit_on_the_disk_is_refused_first(tmp_path: Path, monkeypatc
         unpack(tmp_path / "file", tmp_path / "again")
 
 
-def long_pack(tmp_path: Path) -> Path:
-    episode = record(tmp_path / "one", source="grid-expert", num_levels=1, min_transitions=1).episode(0)
-    copies: list[Episode] = [dataclasses.replace(episode, episode=number) for number in range(12_000)]
-    store = write(tmp_path / "set", copies, Store(tmp_path / "one").info.env)
-    assert store.num_transitions > 30_000
-    pack(tmp_path / "set", tmp_path / "file", check=False)
-    return tmp_path / "file"
-
-
-@pytest.mark.chaos
-@pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_unpack_leaves_no_dataset(tmp_path: Path, kill: signal.Signals) -> None:
-    file, out = long_pack(tmp_path), tmp_path / "out" / "again"
-    command = [sys.executable, "gengap.py", "data", "unpack", str(file), "-o", str(out)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    images = f".{out.name}.partial-*/observation.image.bin"
-    deadline_s = time.monotonic() + 60
-    while not any(path.stat().st_size for path in out.parent.glob(images)) and process.poll() is None:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
-    os.kill(process.pid, kill)
-    errors = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == (130 if kill == signal.SIGTERM else -9), errors
-    assert not out.exists()
-    if kill == signal.SIGTERM:
-        assert list(out.parent.iterdir()) == []
-    assert unpack(file, out).fingerprint == Store(tmp_path / "set").info.fingerprint
-    assert [path.name for path in out.parent.iterdir()] == ["again"]
-
-
-@pytest.mark.ray
-@pytest.mark.chaos
-def test_a_killed_actor_changes_nothing_in_what_is_unpacked(ray_cluster: Any, tmp_path: Path) -> None:
-    from ray.util.state import list_actors
-
-    file, killed = long_pack(tmp_path), []
-
-    def kill_once(done: int) -> None:
-        if not killed and done > 5_000:
-            filters = [("class_name", "=", "EnvActor"), ("state", "=", "ALIVE")]
-            alive = list_actors(address=ray_cluster.get_runtime_context().gcs_address, filters=filters)
-            killed.append(alive[0].pid)
-            os.kill(killed[0], signal.SIGKILL)
-
-    again = unpack(file, tmp_path / "again", workers=Workers(num_actors=2, num_envs=4), advance=kill_once)
-    assert len(killed) == 1
-    assert again.fingerprint == Store(tmp_path / "set").info.fingerprint
-
-
 def call(*words: str) -> dict[str, Any]:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
@@ -358,3 +303,5 @@ def test_the_commands_say_what_they_did(tmp_path: Path, capsys: pytest.CaptureFi
 def test_workers_are_checked() -> None:
     with pytest.raises(UsageError, match="start at 0 and at 1"):
         Workers(num_actors=-1)
+    with pytest.raises(UsageError, match="the least is 1"):
+        Workers(num_processes=0)

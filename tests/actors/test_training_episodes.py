@@ -52,6 +52,7 @@ def test_the_dataset_of_a_training_holds_every_episode_with_its_rewards(run_dir:
         overrides=[f"run={run_dir}", "num_envs=4"],
         out=tmp_path / "data",
         list=False,
+        packed=False,
         address=None,
     )
     result = run_collect(args)
@@ -144,7 +145,9 @@ def config_of(run_dir: Path, num_actors: int = 0) -> TrainingConfig:
 
 
 def test_wrong_use_is_answered(tmp_path: Path) -> None:
-    args = argparse.Namespace(recipe="ppo-suboptimal", overrides=[], out=tmp_path / "data", list=False, address=None)
+    args = argparse.Namespace(
+        recipe="ppo-suboptimal", overrides=[], out=tmp_path / "data", list=False, packed=False, address=None
+    )
     with pytest.raises(UsageError, match="run=DIR"):
         run_collect(args)
     args.overrides = [f"run={tmp_path}"]

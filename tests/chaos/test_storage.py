@@ -41,13 +41,13 @@ import sys
 from functools import partial
 from pathlib import Path
 import actors.collect
-import data.partial
+import data.append
 from data.writer import DatasetWriter
 from tests.chaos.storage import PowerLoss
 from tests.chaos.test_storage import CONFIG
 root, strike_at = Path(sys.argv[1]), int(sys.argv[2])
 actors.collect.DatasetWriter = partial(DatasetWriter, commit_every_s=0.2)
-data.partial.FLUSH_BYTES = 1 << 16  # some of it is with the system and not yet on the disk
+data.append.FLUSH_BYTES = 1 << 16  # some of it is with the system and not yet on the disk
 disk = PowerLoss(root, delay_s=0.02)
 def progress(done, *_):
     if done > strike_at:
@@ -117,7 +117,7 @@ def test_a_slow_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in ("fsync", "fdatasync"):
         sync = getattr(os, name)
         monkeypatch.setattr(os, name, lambda descriptor, sync=sync: (time.sleep(0.02), sync(descriptor)))
-    monkeypatch.setattr("data.partial.FLUSH_BYTES", 1 << 15)
+    monkeypatch.setattr("data.append.FLUSH_BYTES", 1 << 15)
     monkeypatch.setattr(DatasetWriter.__init__, "__kwdefaults__", {"resume": False, "commit_every_s": 0.05})
     slow = collect(dataclasses.replace(CONFIG, min_transitions=500), tmp_path / "slow")
     assert slow.fingerprint == expected.fingerprint

@@ -13,8 +13,9 @@ import fsspec
 import numpy as np
 import pytest
 
-from actors.pack import pack, unpack
+from actors.pack import pack
 from actors.sources import checkpoint_of
+from actors.unpack import unpack
 from data import remote
 from data.commands import add_arguments, run
 from data.dataset import Dataset

@@ -112,7 +112,7 @@ def test_a_disk_that_fails_in_the_background_is_heard_of(tmp_path: Path, monkeyp
     def fail(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("data.partial.FLUSH_BYTES", 1)
+    monkeypatch.setattr("data.append.FLUSH_BYTES", 1)
     writer = DatasetWriter(tmp_path / "set", PIXELS, {})
     with monkeypatch.context() as patched:
         patched.setattr("os.fdatasync", fail)
@@ -125,7 +125,7 @@ def test_a_disk_that_fails_in_the_background_is_heard_of(tmp_path: Path, monkeyp
 def test_flushing_often_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     episodes = [make_episode(level=level) for level in range(4)]
     expected = write(tmp_path / "expected", episodes, PIXELS, {})
-    monkeypatch.setattr("data.partial.FLUSH_BYTES", 1)
+    monkeypatch.setattr("data.append.FLUSH_BYTES", 1)
     often = write(tmp_path / "often", episodes, PIXELS, {})
     assert often.fingerprint == expected.fingerprint
     for part in sorted(path.name for path in (tmp_path / "expected").iterdir() if path.suffix != ".json"):

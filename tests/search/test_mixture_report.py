@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from search.headline import NO_EFFECT
-from search.mixture_report import add_mixture_headline
+from search.mixture_measures import mixture_predictors
+from search.mixture_pilot import design_section
+from search.mixture_report import add_mixture_headline, build_mixture_tiles
 from search.mixture_sections import arms_section, front, search_section, weights_text
 
 
@@ -76,3 +80,51 @@ def test_arms_stand_beside_their_compute_and_the_random_policy() -> None:
 
 def test_small_weights_are_left_out_of_texts() -> None:
     assert weights_text({"a": 0.004, "b": 0.596, "c": 0.4}) == "b 60 %, c 40 %"
+
+
+SELECTED = {"rule": "validation", "oracle": False}
+
+
+def alone(correlation: float) -> dict[str, Any]:
+    found = findings(0.8, 0.1, 0.3)
+    value = {"point": correlation, "low": correlation - 0.1, "high": correlation + 0.1, "reason": ""}
+    entry = {"name": "state_vendi", "says": "", "num_mixtures": 64, "correlation": value, "gap_correlation": value}
+    return {**found, "arms": found["arms"][:1], "differences": {}, "predictors": [entry]}
+
+
+def test_a_study_of_one_arm_is_about_what_predicts() -> None:
+    found = add_mixture_headline(alone(0.7))
+    assert found["headline"].startswith("Over 64 data sets the validation return goes most with state_vendi (+0.70")
+    assert found["effect_detected"]
+    assert "a 70 %, b 30 %" in found["explanation"]
+    none = add_mixture_headline(alone(0.05))
+    assert (none["headline"], none["effect_detected"]) == (NO_EFFECT, False)
+    assert "goes most with no measure" in none["explanation"]
+    compared = [tile.label for tile in build_mixture_tiles({**found, "ledger": [], "selection": SELECTED})]
+    assert "Against the baseline" not in compared
+
+
+def test_what_was_stated_beforehand_is_in_the_first_lines_and_in_a_table() -> None:
+    design = {
+        "smallest_difference": 0.12, "power": 0.8, "confidence": 0.95, "num_runs": 8, "num_levels": 200,
+        "spread_of_runs": 0.01, "spread_of_rest": 0.4, "pilot_runs": 6, "pilot_levels": 100, "mean": 0.5,
+        "stated_at": "2026-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    found = add_mixture_headline({**findings(0.8, 0.1, 0.3), "design": design})
+    assert "Stated before the search: a difference of 0.12 can be detected." in found["explanation"]
+    table = design_section(found).table
+    assert table is not None
+    assert table.rows[0] == ["smallest difference between arms that is detected", "0.120"]
+    assert design_section(findings(0.8, 0.1, 0.3)).table is None
+
+
+def test_only_configurations_that_differ_in_their_data_alone_are_correlated() -> None:
+    tried = [
+        {"measures": {"state_vendi": float(n)}, "reached": [n / 10, 1.0], "values": {}, "losses": [-n / 10]}
+        for n in range(8)
+    ]
+    other = {"measures": {"state_vendi": 99.0}, "reached": [0.0, 1.0], "values": {"train.learning_rate": 1.0}}
+    (found,) = mixture_predictors([*tried, other, {"values": {}}], np.random.default_rng(0), num_resamples=50)
+    assert found["num_mixtures"] == 8
+    assert found["correlation"]["point"] == 1.0
+    assert found["gap_correlation"]["point"] == -1.0

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ from envs.overrides import config_from_json
 from metrics.table import EvaluationTable
 from search.mixture_arms import LOG_FILE, Arms
 from search.mixture_config import MixtureSearchConfig, losses_of
+from search.mixture_recipes import MIXTURE_RECIPES
 from search.mixture_sweep import open_mixture_study, read_mixture_config, record_sources
 from search.mixture_trials import MixtureTrial, check_mixture_study, experiment_of, trial_losses
-from search.recipes import MIXTURE_RECIPES, build_study
+from search.recipes import build_study
 from search.space import trial_path
 from search.studies import read_any_config
 from trainers.training_data import open_training_data
@@ -36,6 +38,7 @@ SMALL = [
     "num_proposals=2",
     "proxy_steps=20",
     "confirm_seeds=100,101",
+    "pilot_seeds=200,201",
     "experiment.train.learner_steps=40",
     "experiment.train.evaluate_every=10",
     "experiment.train.batch_size=16",
@@ -46,6 +49,8 @@ SMALL = [
     "judge.num_test_levels=8",
     "judge.num_envs=8",
 ]
+
+GAMES = ["experiment.data.other_envs=grid/distractors", "experiment.evaluation.each_env=true", "minimum_weight=0.05"]
 
 
 def study(*words: str) -> MixtureSearchConfig:
@@ -91,9 +96,18 @@ def test_a_recipe_is_complete_and_survives_json(name: str, tmp_path: Path) -> No
         (["arms.search=regression model"], "has no value"),
         (["arms.search=regression mixing.controler=linear-law"], "Did you mean 'mixing.controller'"),
         (["baseline=equal"], "it must be one of the arms"),
+        (["experiment.data.other_envs=grid/distractors"], "could leave out 'grid/default'"),
+        (["objectives=eval/validation/normalized_return/mean_over_envs"], "It needs experiment.data.other_envs"),
+        (
+            [*GAMES, "objectives=eval/validation/normalized_return/grid-chain-3"],
+            "ends in one of: mean_over_envs, grid-d",
+        ),
+        (["sources.aimless=random levels=0:9 transitions=9 env=grid/chain-3"], "plays 'grid/chain-3'; allowed"),
         (["dimensions.train.learning_rat=log 1e-4 1e-2"], r"Did you mean 'train\.learning_rate'"),
         (["dimensions.train.learner_steps=int 100 200"], "equal compute"),
         (["confirm_seeds=1,2"], "confirm with fresh ones"),
+        (["pilot_seeds=200"], "two or more that nothing else uses"),
+        (["pilot_seeds=200,107"], "two or more that nothing else uses"),
         (["proxy_steps=451"], "at most as long as a full run"),
         (["sources.aimless=random levels=0:10"], "transitions=N"),
         (["sources.aimless=grid-exprt levels=0:10 transitions=5"], "Did you mean 'grid-expert'"),
@@ -108,7 +122,7 @@ def test_what_cannot_be_searched_is_refused_before_anything_starts(words: list[s
 def test_a_budget_that_a_source_cannot_fill_names_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"asks for 400 of 2000 transitions from 'small'; it holds 300, 100 too few"):
         Arms(study("minimum_weight=0.2"), tmp_path, {"small": 300, "large": 5000})
-    with pytest.raises(UsageError, match="The arm 'stratified' has the same weights in all of its 8 trials"):
+    with pytest.raises(UsageError, match="The arm 'stratified' has the same weights in all of its 16 trials"):
         Arms(dataclasses.replace(study(), dimensions={}), tmp_path, SIZES)
 
 
@@ -120,7 +134,7 @@ def test_arms_take_turns_and_share_what_is_not_their_mixture(tmp_path: Path) -> 
         for trial in trials:
             finish(tmp_path, trial, 0.5)
             arms.end(trial)
-    assert [trial.arm for trial in seen] == ["search", "stratified"] * 8, "equal compute"
+    assert [trial.arm for trial in seen] == ["search", "stratified"] * 16, "equal compute"
     by_arm = {name: [trial for trial in seen if trial.arm == name] for name in arms.proposers}
     for number, (searched, equal) in enumerate(zip(by_arm["search"], by_arm["stratified"], strict=True)):
         assert searched.number == equal.number == number
@@ -129,7 +143,7 @@ def test_arms_take_turns_and_share_what_is_not_their_mixture(tmp_path: Path) -> 
             assert searched.values == equal.values, "the same learning rates for both"
     confirming = arms.confirming()
     assert [(trial.arm, trial.seed) for trial in confirming] == [
-        (arm, seed) for arm in ("search", "stratified") for seed in (100, 101, 102, 103)
+        (arm, seed) for arm in ("search", "stratified") for seed in range(100, 108)
     ]
 
 
@@ -169,7 +183,7 @@ def test_a_trial_is_a_proxy_of_the_full_run_and_repeats_each_source_alike(tmp_pa
     record_sources(config, tmp_path)
     # More of the first source than it holds: it is repeated, by the proxy as much as by the full run.
     trial = MixtureTrial(arm="search", number=0, seed=0, weights=(0.8, 0.1, 0.1), values={"train.learning_rate": 2e-3})
-    full = dataclasses.replace(trial, confirming=True)
+    full = dataclasses.replace(trial, kind="confirmed")
     epochs = {}
     for name, one in (("proxy", trial), ("full", full)):
         experiment = experiment_of(config, one, tmp_path)
@@ -247,6 +261,11 @@ def test_a_killed_study_resumes_to_a_sealed_report(tmp_path: Path) -> None:
         assert arm["returns"]["test"]["low"] <= arm["returns"]["test"]["mean"] <= arm["returns"]["test"]["high"]
         assert sum(arm["weights"].values()) == pytest.approx(1)
     assert set(report["differences"]) == {"search"}
+    assert report["design"]["pilot_runs"] == 2
+    assert report["design"]["num_levels"] == 8
+    first_trial = min((out / "trials").glob("*-000-seed-0/metrics.jsonl"), key=lambda path: path.stat().st_mtime)
+    assert datetime.fromisoformat(report["design"]["stated_at"]).timestamp() < first_trial.stat().st_mtime
+    assert len([entry for entry in report["configurations"] if len(entry["reached"]) == 2]) == 4
     table = EvaluationTable.read(out / "evaluations.parquet")
     tested = set(table.where(role="test").policies)
     assert tested == {f"{arm}-confirmed-seed-{seed}" for arm in report["compute"] for seed in (100, 101)}
@@ -257,3 +276,29 @@ def test_a_killed_study_resumes_to_a_sealed_report(tmp_path: Path) -> None:
     assert (out / "report" / "index.html").stat().st_size > 10_000
     config = json.loads((out / "config.json").read_text())
     assert config_from_json(MixtureSearchConfig, config).arms["search"] == "random"
+    _add_trials(out)
+
+
+def _add_trials(out: Path) -> None:
+    """A proposal for each arm, and a seed for each answer: nothing else is run, and new answers have new names."""
+    finished = {path: path.read_text() for path in out.glob("trials/*/result.json")}
+    command = [sys.executable, "-c", "from gengap import main; main()", "sweep", "--resume", str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"}
+    added = [*command, "num_proposals=3", "confirm_seeds=100,101,102"]
+    done = subprocess.run(added, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {path: path.read_text() for path in finished} == finished, "nothing finished was run again"
+    new = {path.parent.name for path in out.glob("trials/*") if path / "result.json" not in finished}
+    searched = {f"{arm}-002-seed-{seed}" for arm in ("search", "stratified") for seed in (0, 1)}
+    assert searched <= {path.name for path in out.glob("trials/*")}
+    assert new
+    events = [json.loads(line) for line in (out / LOG_FILE).read_text().splitlines()]
+    report = json.loads((out / "report" / "report.json").read_text())
+    for arm in report["arms"]:
+        answers = sum(event["event"] == "answered" and event["arm"] == arm["arm"] for event in events)
+        suffix = f"-{answers}" if answers > 1 else ""
+        assert arm["policies"] == [f"{arm['arm']}-confirmed{suffix}-seed-{seed}" for seed in (100, 101, 102)]
+        full = 2 * 3 + 3 * answers if answers > 1 else 2 * 3 + 3
+        assert report["compute"][arm["arm"]]["trials"] <= full
+    assert [entry["changes"]["num_proposals"] for entry in report["grown"]] == [[2, 3]]
+    assert "when the test had been read 4 times" in (out / "report" / "report.md").read_text()

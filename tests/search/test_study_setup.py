@@ -15,13 +15,14 @@ from ray.tune.schedulers import TrialScheduler
 from actors.placement import Cluster
 from envs.errors import RunError, UsageError
 from search.config import SweepConfig
+from search.placing import concurrent_trials, trial_resources
 from search.preflight import check_names, check_study, study_bytes
 from search.recipes import RECIPES, build_sweep
 from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler
-from search.space import dataset_path, experiment_of, param_space, trial_specs
+from search.space import dataset_path, experiment_of, param_space, trial_groups, trial_specs
 from search.study_log import StudyLog
 from search.sweep import locked, open_study, read_config
-from search.tuning import concurrent_trials, read_result, run_trial, trial_resources
+from search.tuning import read_result, run_trial
 from tests.trainers.helpers import record_grid
 from trainers.reporter import NullReporter
 
@@ -74,8 +75,8 @@ def test_seeds_that_train_together_are_one_trial_with_a_result_for_each(
 ) -> None:
     experiment = build_sweep("grid-diversity", [f"experiment.{word}" for word in QUICK]).experiment
     config = small(experiment=experiment, level_counts=(2, 4), num_transitions=60, seeds_together=True)
-    assert len(param_space(config)["trial"]["grid_search"]) == 4, "two level counts and two rates"
-    assert len(param_space(small())["trial"]["grid_search"]) == 12
+    assert len(param_space(trial_groups(config))["trial"]["grid_search"]) == 4, "two level counts and two rates"
+    assert len(param_space(trial_groups(small()))["trial"]["grid_search"]) == 12
     first = trial_specs(config)[0]
     record_grid(dataset_path(tmp_path, first), levels=range(2), episodes=10)
     reports: list[tuple[int, float]] = []

@@ -51,7 +51,8 @@ class LinearLaw:
         w_j <- w_j exp(eta a_j / max |a|) / sum,   a_j = mean_i A_ij,
 
     holds for `hold_steps` steps. Source: Chen et al. 2024, "Aioli" (arXiv 2411.05735), algorithm 1; a is divided by
-    its largest entry, so that eta means the same for any loss.
+    the largest entry that was measured in the run so far, so that eta means the same for any loss, and so that a policy
+    that has stopped learning, whose drops are noise, moves nothing.
     """
 
     needs = frozenset({"target_losses"})
@@ -68,6 +69,7 @@ class LinearLaw:
         self._before: Weights | None = None  # [T] losses when the turn began
         self._drops = np.zeros((0, len(initial)))  # [T, S] sums over rounds
         self._law: Matrix | None = None  # [T, S]
+        self._largest = 1e-12  # max |a| of all laws
 
     @property
     def interval(self) -> int:
@@ -100,7 +102,8 @@ class LinearLaw:
         kept = 0.0 if self._law is None else self.config.memory
         self._law = law if self._law is None else kept * self._law + (1 - kept) * law
         effect = self._law.mean(axis=0)
-        self._held = exponentiated(self._held, self.config.step_size * effect / max(float(np.abs(effect).max()), 1e-12))
+        self._largest = max(self._largest, float(np.abs(effect).max()))
+        self._held = exponentiated(self._held, self.config.step_size * effect / self._largest)
         return self._held
 
     def state(self) -> dict[str, Any]:
@@ -111,6 +114,7 @@ class LinearLaw:
             "before": None if self._before is None else self._before.tolist(),
             "drops": self._drops.tolist(),
             "law": None if self._law is None else self._law.tolist(),
+            "largest": self._largest,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -119,6 +123,7 @@ class LinearLaw:
         self._before = None if state["before"] is None else np.array(state["before"])
         self._drops = np.array(state["drops"]).reshape(-1, len(self._held))
         self._law = None if state["law"] is None else np.array(state["law"])
+        self._largest = float(state.get("largest", 1e-12))  # older checkpoints have none
 
 
 def turns(num_groups: int, one_hot: float) -> Matrix:
