@@ -30,8 +30,8 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 STARTS = 3
-TOO_SLOW = "timed out during startup"
-"""In what Ray says when its 30 s are over."""
+TOO_SLOW = ("timed out during startup", "dashboard.log")
+"""One of them is in what Ray says when a node, or its dashboard, took longer than Ray waits."""
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
@@ -88,10 +88,10 @@ def _start_patiently(ray: Any, address: str | None, num_cpus: int | None) -> Non
             _start(ray, address, num_cpus)
             return
         except Exception as error:  # Ray's own is a bare one
-            if address is not None or not left or TOO_SLOW not in str(error):
+            if address is not None or not left or not any(words in str(error) for words in TOO_SLOW):
                 raise
         ray.shutdown()
-        say("Ray did not start within its 30 s on this busy machine; trying again")
+        say("Ray did not start in the time that it gives itself on this busy machine; trying again")
 
 
 @contextlib.contextmanager

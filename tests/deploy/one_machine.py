@@ -58,7 +58,7 @@ def main(folder: Path) -> dict[str, Any]:
     started_s = time.monotonic()
     run(["ray", "down", "--yes", str(file)])
     seen["down_s"] = round(time.monotonic() - started_s, 1)
-    seen["left"] = [name for name in (process.name() for process in psutil.process_iter()) if "raylet" in name]
+    seen["left"] = left_after(limit_s=60.0)
     return seen
 
 
@@ -179,6 +179,17 @@ def wait_for_two_nodes(file: Path, limit_s: float = 300.0) -> list[dict[str, Any
             logs = run(["ray", "exec", str(file), "tail -n 40 /tmp/ray/session_latest/logs/monitor.*"], check=False)
             raise RuntimeError(f"The worker did not join: {found} {logs[-5000:]}")
         time.sleep(2)
+
+
+def left_after(limit_s: float) -> list[str]:
+    """Raylets that still run after a while; the dead that nobody has buried do not."""
+    deadline_s = time.monotonic() + limit_s
+    while True:
+        found = [process.info for process in psutil.process_iter(["name", "status"])]
+        alive = [each["name"] for each in found if "raylet" in each["name"] and each["status"] != psutil.STATUS_ZOMBIE]
+        if not alive or time.monotonic() > deadline_s:
+            return alive
+        time.sleep(1)
 
 
 def listening() -> list[str]:
