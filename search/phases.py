@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,11 +132,14 @@ def retrained_as(config: SweepConfig, study_dir: Path, spec: TrialSpec) -> bool:
     """Whether the retrained run is of a trial's configuration; told by what configurations differ in, not by paths."""
     stored = read_json(study_dir / RETRAINED / CONFIG_FILE)
     wanted = experiment_of(config, spec, study_dir)
-    return (stored["data"]["num_levels"], stored["data"]["strata_weights"], stored["train"]["learning_rate"]) == (
-        wanted.data.num_levels,
-        wanted.data.strata_weights,
-        wanted.train.learning_rate,
-    )
+    return _told_apart_by(stored) == _told_apart_by(dataclasses.asdict(wanted))
+
+
+def _told_apart_by(experiment: Mapping[str, Any]) -> list[Any]:
+    data = experiment["data"]
+    folders = [Path(path).name for path in data["datasets"]]
+    options = [data[name] for name in ("num_levels", "max_transitions", "strata_weights")]
+    return [folders, *options, experiment["train"]["learning_rate"]]
 
 
 def policies_of(config: SweepConfig, study_dir: Path) -> list[StudyPolicy]:

@@ -85,7 +85,7 @@ def _run_phases(config: SweepConfig, out: Path, log: StudyLog) -> None:
             )
     selection = select(config, out, table)
     with log.timed("retrain"):
-        retrained = _retrained_policy(config, out, selection)
+        retrained = retrained_policy(config, out, selection)
     with log.timed("judge"):
         _judge(config, out, [retrained])
     with log.timed("test"):
@@ -105,7 +105,8 @@ def _judge(config: SweepConfig, out: Path, policies: list[StudyPolicy]) -> Evalu
         return judge.table()
 
 
-def _retrained_policy(config: SweepConfig, out: Path, selection: Selection) -> StudyPolicy:
+def retrained_policy(config: SweepConfig, out: Path, selection: Selection) -> StudyPolicy:
+    """The selected configuration trained again on several workers; one of an earlier selection is set aside."""
     spec = next(spec for spec in trial_specs(config) if spec.config_id == selection.overall)
     run_dir = out / RETRAINED
     if run_dir.exists() and not retrained_as(config, out, spec):  # trials were added, and another one was selected

@@ -86,7 +86,7 @@ def gengap(*words: str, cwd: Path) -> dict[str, Any]:
         env={**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"},
         text=True,
         capture_output=True,
-        timeout=600,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -127,9 +127,9 @@ def test_a_study_outlives_its_disk_and_is_moved_reopened_compared_and_added_to(t
     assert {row["role"] for row in by_count} >= {"validation", "test"}
     reads = len((moved / "ledger.jsonl").read_text().splitlines())
 
-    gengap("sweep", "--resume", str(moved), "seeds=0,1,2", "learning_rates=1e-3,2e-3", cwd=tmp_path)
+    gengap("sweep", "--resume", str(moved), "seeds=0,1,2", cwd=tmp_path)
     grown = results(moved)
-    assert len(grown) == 2 * 2 * 3
+    assert len(grown) == 2 * 3
     assert {name: grown[name] for name in finished} == finished, "a finished trial was run again"
     table = EvaluationTable.read(moved / "evaluations.parquet")
     assert {Path(name).parent.name for name in grown} <= set(table.where(role="validation").policies)

@@ -17,10 +17,11 @@ from search.mixture_config import MixtureSearchConfig
 from search.mixture_sweep import open_mixture_study
 from search.recipes import build_study, build_sweep
 from search.report_provenance import failures_section, ledger_section
-from search.space import STOPPED, TrialSpec, trial_groups, trial_path, trial_specs
+from search.selection import Selection
+from search.space import STOPPED, TrialSpec, experiment_of, trial_groups, trial_path, trial_specs
 from search.study import read_study, set_aside
 from search.study_log import locked
-from search.sweep import open_study, read_config
+from search.sweep import open_study, read_config, retrained_policy
 from search.tuning import pending_groups
 from tests.search.synthetic_study import write_study
 from tests.search.test_mixture_search import SIZES, finish
@@ -206,3 +207,31 @@ def test_a_trial_goes_on_in_a_study_that_was_moved(tmp_path: Path) -> None:
         prepare_run(at(new, "levels-6"), new / "trials" / "a", resume=True)
     with pytest.raises(UsageError, match=r"holds another experiment: data\.datasets"):
         prepare_run(at(tmp_path / "elsewhere"), new / "trials" / "a", resume=True)
+
+
+def test_a_retrained_policy_of_an_earlier_selection_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = grid_study(tmp_path, "learning_rates=1e-3,2e-3")
+    specs = {spec.config_id: spec for spec in trial_specs(config)}
+    made: list[str] = []
+
+    def retrain(config: SweepConfig, study_dir: Path, config_id: str) -> None:
+        made.append(config_id)
+        run_dir = study_dir / "retrained"
+        run_dir.mkdir()
+        experiment = experiment_of(config, specs[config_id], study_dir)
+        (run_dir / "config.json").write_text(json.dumps(dataclasses.asdict(experiment)))
+        (run_dir / "result.json").write_text("{}")
+        (study_dir / "evaluations").mkdir(exist_ok=True)
+        (study_dir / "evaluations" / "retrained.train-validation.parquet").write_text(config_id)
+
+    monkeypatch.setattr("search.sweep.retrain", retrain)
+    monkeypatch.setattr("search.sweep.trial_policy", lambda *args: args[2].config_id)
+    for wanted in ("levels-2-lr-0.001", "levels-2-lr-0.001", "levels-16-lr-0.001", "levels-16-lr-0.002"):
+        selection = Selection(rule="validation", visible_roles=("validation",), overall=wanted)
+        assert retrained_policy(config, tmp_path, selection) == wanted
+    assert made == ["levels-2-lr-0.001", "levels-16-lr-0.001", "levels-16-lr-0.002"]
+    aside = sorted((tmp_path / "superseded").glob("*/retrained.train-validation.parquet"))
+    assert [path.read_text() for path in aside] == made[:2]
+    assert (tmp_path / "evaluations" / "retrained.train-validation.parquet").read_text() == made[2]
