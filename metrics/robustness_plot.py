@@ -78,7 +78,7 @@ def _draw_shifts(axes: Any, shifts: Sequence[Mapping[str, Any]], plain: Mapping[
         axes.plot(value["point"], y, color=PALETTE[0], marker="o")
     if plain is not None:
         axes.axvline(plain["point"], color=GREY, linestyle="--", linewidth=1.2, label="no shift")
-        axes.legend()
+        axes.legend(loc="lower right")
     axes.set_yticks(range(len(shifts)), [entry["family"] for entry in shifts])
     axes.set(xlabel="normalized return", ylim=(len(shifts) - 0.5, -0.5))
 
