@@ -17,6 +17,7 @@ from actors.placement import read_cluster
 from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.errors import RunError
+from search.keys import withhold_keys
 from search.mixture_arms import Arms
 from search.mixture_config import RETURN, MixtureSearchConfig
 from search.mixture_trials import MixtureTrial, experiment_of
@@ -121,6 +122,7 @@ def _fit(
     scheduler: TrialScheduler | None = None,
     trials: Sequence[MixtureTrial] = (),
 ) -> None:
+    withhold_keys()
     cluster, folder = read_cluster(ray), start_folder(study_dir)
     trainable = tune.with_resources(
         tune.with_parameters(run_mixture_trial, config=config, study_dir=study_dir.resolve()),

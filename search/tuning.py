@@ -19,6 +19,7 @@ from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.errors import RunError
 from search.config import SweepConfig
+from search.keys import withhold_keys
 from search.placing import concurrent_trials, trial_bundles, trial_resources
 from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler, earlier_reports
 from search.space import (
@@ -131,6 +132,7 @@ def start_folder(study_dir: Path) -> Path:
 
 
 def _tuner(config: SweepConfig, study_dir: Path, pending: Sequence[Sequence[TrialSpec]]) -> tune.Tuner:
+    withhold_keys()
     cluster, folder = read_cluster(ray), start_folder(study_dir)
     trainable = tune.with_parameters(run_trial, config=config, study_dir=study_dir.resolve())
     progress = TrialProgress(len(pending), trial_resources(config, cluster))
