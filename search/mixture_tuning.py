@@ -18,6 +18,7 @@ from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.errors import RunError
 from search.failures import ATTEMPTS, FailureLog
+from search.keys import withhold_keys
 from search.mixture_arms import Arms
 from search.mixture_config import RETURN, MixtureSearchConfig
 from search.mixture_trials import MixtureTrial, experiment_of
@@ -125,6 +126,7 @@ def _fit(
     trials: Sequence[MixtureTrial] = (),
     label: str = "search",
 ) -> None:
+    withhold_keys()
     cluster, folder = read_cluster(ray), start_folder(study_dir)
     trainable = tune.with_resources(
         tune.with_parameters(run_mixture_trial, config=config, study_dir=study_dir.resolve()),

@@ -24,6 +24,7 @@ from actors.placement import read_cluster
 from envs.errors import UsageError
 from envs.seeding import rng_for
 from search.dimensions import Dimension, Value, apply_values, draw, parse_dimensions
+from search.keys import withhold_keys
 from search.placing import trial_bundles
 from search.scheduler import METRIC, TIME_ATTRIBUTE
 from search.simplex import Simplex
@@ -106,6 +107,7 @@ def train_population(config: PopulationConfig, out: Path) -> list[dict[str, Any]
     """
     from ray import tune
 
+    withhold_keys()
     members = [dataclasses.asdict(member) for member in first_members(config)]
     trainable = tune.with_parameters(train_member, config=config, out=out.resolve())
     tuner = tune.Tuner(

@@ -19,7 +19,11 @@ from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.errors import RunError
 from search.config import SweepConfig
+<<<<<<< HEAD
 from search.failures import ATTEMPTS, FailureLog
+=======
+from search.keys import withhold_keys
+>>>>>>> cluster3
 from search.placing import concurrent_trials, trial_bundles, trial_resources
 from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler, earlier_reports
 from search.space import (
@@ -132,6 +136,7 @@ def start_folder(study_dir: Path) -> Path:
 
 
 def _tuner(config: SweepConfig, study_dir: Path, pending: Sequence[Sequence[TrialSpec]]) -> tune.Tuner:
+    withhold_keys()
     cluster, folder = read_cluster(ray), start_folder(study_dir)
     trainable = tune.with_parameters(run_trial, config=config, study_dir=study_dir.resolve())
     progress = TrialProgress(len(pending), trial_resources(config, cluster))

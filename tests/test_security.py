@@ -157,6 +157,26 @@ def test_a_study_writes_no_key_and_no_environment_and_neither_does_ray(short_pat
     assert not [name for name, secret in SECRETS.items() if secret in printed]
 
 
+def test_tune_hands_no_key_of_a_cloud_to_its_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.tune.execution import class_cache
+
+    from search.keys import CLOUD_KEYS, withhold_keys
+
+    class Trial:
+        pass
+
+    def handed_on() -> set[str]:
+        made: Any = class_cache._ActorClassCache().get(Trial)
+        return set(made._default_options["runtime_env"]["env_vars"])
+
+    for name in CLOUD_KEYS:
+        monkeypatch.setenv(name, "a secret")
+    monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", {*class_cache.ENV_VARS_TO_PROPAGATE, *CLOUD_KEYS})
+    assert set(CLOUD_KEYS) <= handed_on(), "Ray has changed: is this still needed?"
+    withhold_keys()
+    assert not set(CLOUD_KEYS) & handed_on()
+
+
 PROBE = """
 import json, sys
 import psutil
