@@ -19,11 +19,8 @@ from data.files import atomic_write_json
 from envs.console import Progress, say
 from envs.errors import RunError
 from search.config import SweepConfig
-<<<<<<< HEAD
 from search.failures import ATTEMPTS, FailureLog
-=======
 from search.keys import withhold_keys
->>>>>>> cluster3
 from search.placing import concurrent_trials, trial_bundles, trial_resources
 from search.scheduler import METRIC, TIME_ATTRIBUTE, build_scheduler, earlier_reports
 from search.space import (
