@@ -25,13 +25,14 @@ MAP, LINES, GAP = "surface", "surface_lines", "surface_gap"
 def surface_section(findings: Findings, pictures: Sequence[str]) -> Section:
     """Every cell, and what each axis does."""
     surface = findings.get("surface")
+    sized = bool(surface) and surface["axis"] == TRANSITIONS
     rows = []
     for count, name, entry in cells_of(findings) if surface else ():
         rows.append(
             [
                 f"{count:,}",
                 value_text(name),
-                count_text(entry["realised_transitions"]),
+                *([] if sized else [count_text(entry["realised_transitions"])]),
                 *cells(entry["returns"], findings),
                 interval_text(entry["gap"], signed=True) if entry["gap"] else MISSING,
             ]
@@ -44,7 +45,13 @@ def surface_section(findings: Findings, pictures: Sequence[str]) -> Section:
         "Effects, on the same levels:",
         lines=[effect_text(effect, axis) for effect in surface["effects"]] if surface else (),
         table=Table(
-            [LEVELS, axis, "transitions", *(SPLITS[role] for role in played_roles(findings)), "gap"],
+            [
+                LEVELS,
+                axis,
+                *([] if sized else [TRANSITIONS]),
+                *(SPLITS[role] for role in played_roles(findings)),
+                "gap",
+            ],
             rows,
         )
         if rows
