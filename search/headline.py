@@ -53,19 +53,25 @@ def transitions_text(findings: Mapping[str, Any]) -> str:
 
 
 def _doubts(findings: Mapping[str, Any]) -> Sequence[str]:
-    difference, best, random = findings["test_difference_of_ends"], best_entry(findings), random_band(findings)
+    difference = findings["test_difference_of_ends"]
     reasons = []
     if difference is None:
         reasons.append("Fewer than two numbers of levels were evaluated on the same held-out levels.")
     elif not difference["resolved"]:
         reasons.append(f"{_difference_text(difference)}, so its interval includes zero.")
+    return reasons + learned_nothing(findings)
+
+
+def learned_nothing(findings: Mapping[str, Any]) -> list[str]:
+    """Says so where the selected policy's return on its own training levels does not lie above the random policy's."""
+    best, random = best_entry(findings), random_band(findings)
     train = best["returns"].get("train") if best else None
-    if train and random and _end(train, "low") <= _end(random, "high"):
-        reasons.append(
-            f"The selected policy's return on its own training levels, {interval_text(train)}, does not lie above "
-            f"the random policy's, {interval_text(random)}."
-        )
-    return reasons
+    if not train or not random or _end(train, "low") > _end(random, "high"):
+        return []
+    return [
+        f"The selected policy's return on its own training levels, {interval_text(train)}, does not lie above "
+        f"the random policy's, {interval_text(random)}."
+    ]
 
 
 def random_band(findings: Mapping[str, Any]) -> Mapping[str, Any] | None:

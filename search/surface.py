@@ -10,7 +10,7 @@ import numpy as np
 
 from metrics import statistics
 from metrics.protocol import ActionMode, Role
-from search.headline import NO_EFFECT, interval_text
+from search.headline import NO_EFFECT, interval_text, learned_nothing
 from search.level_scores import RAW, Bootstrap, level_scores
 from search.selection import Choice
 from search.study import Study
@@ -47,19 +47,25 @@ def surface_findings(study: Study, mode: ActionMode, bootstrap: Bootstrap) -> di
 
 
 def add_surface_headline(findings: Mapping[str, Any]) -> dict[str, Any]:
-    """The findings with a headline on the second axis at the most levels, and all effects in the explanation."""
+    """The findings with a headline on the second axis at the most levels, and all effects in the explanation.
+
+    As in a study of one axis, nothing counts as an effect unless the selected policy learned its own training levels.
+    """
     surface = findings["surface"]
     own = [e for e in surface["effects"] if e["along"] == surface["axis"]]
     main = own[-1] if own else None
     told = "; ".join(effect_text(effect, surface["axis"]) for effect in surface["effects"])
-    detected = main is not None and main["resolved"]
+    doubts = learned_nothing(findings)
+    detected = main is not None and main["resolved"] and not doubts
     count = len(surface["effects"])
     held = (
         f"{100 * main['confidence']:.3g} % intervals" + (f" for each of {count}" if count > 1 else "") if main else ""
     )
     return {
         "headline": _finding(findings, main) if main is not None and detected else NO_EFFECT,
-        "explanation": f"{told} ({held}, over levels and train seeds, on the same levels)." if main else NO_EFFECT,
+        "explanation": " ".join(
+            [*doubts, f"{told} ({held}, over levels and train seeds, on the same levels)." if main else NO_EFFECT]
+        ),
         "effect_detected": detected,
         "gap_at_ends": None,
         **findings,

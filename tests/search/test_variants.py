@@ -63,7 +63,8 @@ def test_one_axis_at_a_time_and_only_options_that_the_source_has() -> None:
 
 
 def test_sizes_share_one_recording_and_a_smaller_one_is_part_of_a_larger_one(tmp_path: Path) -> None:
-    config = small(level_counts=(6,), variants=("transitions=60", "transitions=240"), learning_rates=(1e-3,))
+    variants = ("transitions=60", "transitions=240")
+    config = small(level_counts=(6,), variants=variants, learning_rates=(1e-3,), num_actors=0)
     records = collect_datasets(config, tmp_path)
     assert [record["realised_transitions"] for record in records] == [60, 240]
     assert [record["realised_levels"] for record in records] == [6, 6], "diversity stands still"
@@ -75,7 +76,7 @@ def test_sizes_share_one_recording_and_a_smaller_one_is_part_of_a_larger_one(tmp
 
 
 def test_quality_is_recorded_anew_for_each_value(tmp_path: Path) -> None:
-    config = small(level_counts=(4, 40), variants=("noise=0", "noise=0.8"), num_transitions=300)
+    config = small(level_counts=(4, 40), variants=("noise=0", "noise=0.8"), num_transitions=300, num_actors=0)
     records = {(r["num_levels"], r["mixture"]): r for r in collect_datasets(config, tmp_path)}
     assert len(trial_specs(config)) == 2 * 2 * 2 * 2
     assert {record["realised_transitions"] for record in records.values()} == {300}
@@ -113,7 +114,7 @@ def study_of(tested: dict[tuple[int, str], float], axis: str = "noise") -> Study
     )
 
 
-def findings_of(tested: dict[tuple[int, str], float]) -> dict[str, Any]:
+def findings_of(tested: dict[tuple[int, str], float], train: float = 9.5) -> dict[str, Any]:
     study = study_of(tested)
     found = surface_findings(study, "sampled", Bootstrap(num_resamples=300))
     entries = [
@@ -121,16 +122,22 @@ def findings_of(tested: dict[tuple[int, str], float]) -> dict[str, Any]:
             "num_levels": count,
             "mixture": name,
             "realised_transitions": 2000,
-            "returns": {"test": {"mean": 10 * share, "low": 10 * share - 1, "high": 10 * share + 1}},
+            "config_id": f"{count}-{name}",
+            "returns": {
+                "train": {"mean": train, "low": train - 0.5, "high": train + 0.5},
+                "test": {"mean": 10 * share, "low": 10 * share - 1, "high": 10 * share + 1},
+            },
             "gap": {"point": 1 - share, "low": None, "high": None},
         }
         for (count, name), share in tested.items()
     ]
     nobody: dict[str, Any] = {"returns": {}}
+    random = {"returns": {"validation": {"mean": 4.0, "low": 3.0, "high": 5.0}}}
+    best = {"overall": entries[-1]["config_id"]}
     return add_surface_headline(
         {
             "surface": found, "mixtures": entries, "num_transitions": 2000, "env": "grid/default", "mode": "sampled",
-            "levels": entries, "random": nobody, "expert": nobody, "other_policies": [],
+            "levels": entries, "random": random, "selection": best, "expert": nobody, "other_policies": [],
         }
     )  # fmt: skip
 
@@ -160,6 +167,13 @@ def test_an_axis_without_an_effect_is_said_to_have_none() -> None:
     assert not found["effect_detected"]
 
 
+def test_policies_that_learned_nothing_show_no_effect() -> None:
+    found = findings_of(CELLS, train=5.2)
+    assert (found["headline"], found["effect_detected"]) == (NO_EFFECT, False)
+    assert "on its own training levels, 5.20 [4.70, 5.70], does not lie above" in found["explanation"]
+    assert "noise 0 to 0.5 at 80 training levels: test return +5.00" in found["explanation"]
+
+
 def test_one_level_count_has_one_axis_and_a_study_without_variants_none() -> None:
     one = surface_findings(study_of({c: s for c, s in CELLS.items() if c[0] == 5}), "sampled", Bootstrap())
     assert one is not None
@@ -177,7 +191,9 @@ def test_the_section_has_a_row_a_cell_and_maps_where_both_axes_move() -> None:
     assert all(picture.content.startswith(b"\x89PNG") for picture in pictures.values())
     section = surface_section(found, list(pictures))
     assert section.table is not None
-    assert section.table.rows[3] == ["80", "0.5", "2,000", "9.00 [8.00, 10.00]", "+0.10"]
+    assert section.table.rows[3] == [
+        "80", "0.5", "2,000", "9.50 [9.00, 10.00]", "—", "9.00 [8.00, 10.00]", "+0.10",
+    ]  # fmt: skip
     narrow = {**found, "surface": {**found["surface"], "level_counts": [5]}}
     assert [picture.name for picture in surface_pictures(narrow)] == ["surface_lines"]
     assert surface_section(

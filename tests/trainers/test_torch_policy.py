@@ -186,7 +186,7 @@ def test_maxima_by_rows_and_columns_are_those_of_the_pool() -> None:
     for size in (2, 8, 7):
         maps = torch.randn(3, 5, size, size).to(memory_format=torch.channels_last)
         expected = F.max_pool2d(maps, 3, stride=2, padding=1)
-        with torch.no_grad():
+        with torch.inference_mode():
             assert torch.equal(HalvingMaxPool()(maps), expected)
         maps.requires_grad_()
         (found,) = torch.autograd.grad(HalvingMaxPool()(maps).sum(), maps)

@@ -154,11 +154,11 @@ class HalvingMaxPool(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Maps [B, C, H / 2, W / 2] of maps [B, C, H, W].
 
-        Where no gradient is asked for, rows and columns come one after the other: the same values in a third of the
-        time on a CPU. Gradients of equal values would be shared out otherwise, so learning does without.
+        In inference mode rows and columns come one after the other: the same values in a third of the time on a CPU.
+        Gradients of equal values would be shared out otherwise, so learning does without.
         """
         even = maps.shape[2] % 2 == maps.shape[3] % 2 == 0
-        if torch.is_grad_enabled() or not even or maps.device.type != "cpu":
+        if not torch.is_inference_mode_enabled() or not even or maps.device.type != "cpu":
             return F.max_pool2d(maps, 3, stride=2, padding=1)
         rows = maps.permute(0, 2, 3, 1)  # [B, H, W, C], which is their order in memory
         highest = _halved(_halved(rows).transpose(1, 2)).transpose(1, 2)
