@@ -25,7 +25,7 @@ MAP, LINES, GAP = "surface", "surface_lines", "surface_gap"
 def surface_section(findings: Findings, pictures: Sequence[str]) -> Section:
     """Every cell, and what each axis does."""
     surface = findings.get("surface")
-    sized = bool(surface) and surface["axis"] == TRANSITIONS
+    sized = surface is not None and surface["axis"] == TRANSITIONS
     rows = []
     for count, name, entry in cells_of(findings) if surface else ():
         rows.append(
