@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from envs.errors import RunError, UsageError
-from envs.files import disk_errors, format_bytes, free_bytes, sync_directory
+from envs.files import create_partial, disk_errors, format_bytes, free_bytes, sync_directory
 
 __all__ = [
     "atomic_write_bytes",
@@ -20,6 +23,7 @@ __all__ = [
     "format_bytes",
     "free_bytes",
     "make_directory",
+    "new_directory",
     "rename_directory",
     "sync_directory",
 ]
@@ -84,6 +88,26 @@ def atomic_write_text(path: Path, content: str) -> None:
 def atomic_write_json(path: Path, value: Any) -> None:
     """`atomic_write_bytes` for an indented JSON value; NaN and infinity are refused."""
     atomic_write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path` that gets its name, durably, when the block ends; it is removed if that fails.
+
+    Raises:
+        RunError: If it cannot be made, or something else took the name in the meantime.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial, lock = create_partial(path)
+    try:
+        yield partial
+        rename_directory(partial, path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
 
 
 def rename_directory(temporary: Path, final: Path) -> None:

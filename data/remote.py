@@ -11,7 +11,6 @@ import importlib
 import json
 import os
 import re
-import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from data.files import check_disk_space, disk_errors, rename_directory
+from data.files import check_disk_space, disk_errors, new_directory
 from data.schema import EPISODES, FILE_NAME, MANIFEST, content_fingerprint, episode_dtype, manifest_checksum
 from envs.errors import RunError, UsageError
-from envs.files import create_partial, only_builder
+from envs.files import only_builder
 from envs.spec import EnvSpec
 
 CHECKPOINT_MARK = "policy.json"
@@ -146,9 +145,7 @@ def _read_manifest(files: Any, url: str) -> dict[str, Any]:
 def _download(files: Any, url: str, place: Path, sizes: Mapping[str, int], manifest: Mapping[str, Any] | None) -> None:
     """Copy files into a new directory, which has its name only when all of them are there and right."""
     check_disk_space(place, sum(sizes.values()))
-    with disk_errors(place):
-        partial, lock = create_partial(place)
-    try:
+    with new_directory(place) as partial:
         expected = {entry["name"]: entry["crc32"] for entry in manifest["files"]} if manifest else {}
         for name, size in sizes.items():
             found = _fetch(files, f"{url}/{name}", partial / _plain(name, url), size)
@@ -158,12 +155,6 @@ def _download(files: Any, url: str, place: Path, sizes: Mapping[str, int], manif
             _check_fingerprint(partial, manifest, url)
             with disk_errors(place):
                 (partial / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
-        rename_directory(partial, place)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    finally:
-        os.close(lock)
 
 
 def _fetch(files: Any, url: str, path: Path, size: int) -> str:

@@ -11,17 +11,15 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.files import atomic_write_json, check_disk_space, format_bytes
+from data.files import atomic_write_json, check_disk_space, format_bytes, new_directory
 from data.remote import file_system, remote_errors, remote_url
 from envs.console import say
 from envs.errors import RunError, UsageError
-from envs.files import create_partial
 from search.study import read_json
 
 STORAGE_FILE = "storage.json"
@@ -162,28 +160,20 @@ def restore_study(url: str, study_dir: Path) -> None:
     url = checked_url(url)
     if study_dir.exists():
         raise UsageError(f"{study_dir} exists already; give another --out, or go on with it: --resume {study_dir}.")
-    study_dir.parent.mkdir(parents=True, exist_ok=True)
     with remote_errors(url):
         files = file_system(url)
         if not files.exists(f"{url}/{MANIFEST}"):
             raise UsageError(f"There is no study at {url} (no {MANIFEST}); `gengap sweep --storage` puts one there.")
         manifest = json.loads(files.cat_file(f"{url}/{MANIFEST}"))
         check_disk_space(study_dir, sum(int(entry["size"]) for entry in files.ls(f"{url}/{BLOBS}", detail=True)))
-        partial, lock = create_partial(study_dir)
-        try:
+        with new_directory(study_dir) as partial:
             for name, digest in manifest["files"].items():
                 _fetch(files, f"{url}/{BLOBS}/{digest}", inside(partial, name), digest)
             for name, target in manifest["links"].items():
                 link = inside(partial, name)
-                inside(partial, os.path.normpath(f"{name}/../{target}"))
+                inside(partial, str(Path(name).parent / target))  # an absolute target stays one, and is refused
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(target)
-            partial.rename(study_dir)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        finally:
-            os.close(lock)
 
 
 def is_stored_at(study_dir: Path, url: str) -> bool:

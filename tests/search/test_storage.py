@@ -121,7 +121,7 @@ def test_damage_and_names_that_lead_out_are_refused(study: Path, url: str, tmp_p
     with pytest.raises(RunError, match="damaged"):
         restore_study(url, tmp_path / "again")
     assert not (tmp_path / "again").exists()
-    for part, value in (("files", manifest["files"]["metrics.jsonl"]), ("links", "../../x")):
+    for part, value in (("files", manifest["files"]["metrics.jsonl"]), ("links", "../../x"), ("links", "/etc")):
         wrong = {"files": {}, "links": {}} | {part: {"../x" if part == "files" else "x": value}}
         files.pipe_file(f"{url}/manifest.json", json.dumps(wrong).encode())
         with pytest.raises(RunError, match="leads out"):
