@@ -87,7 +87,8 @@ def add_unpack_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=_cores(),
         metavar="N",
-        help="without actors, processes that render and write (default: one for each core, here %(default)s)",
+        help="without actors, processes that render and write, at most one for every 100,000 transitions and the first "
+        "(default: one for each core, here %(default)s)",
     )
 
 

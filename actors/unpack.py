@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from actors.render import Scripts
 from actors.replaying import Workers, check_environment, renderings
-from actors.unpack_work import Notes, Unpacker, Work, together
+from actors.unpack_work import Notes, Unpacker, Work, scripts_of_packed, together
 from data.complete import complete_dataset
 from data.dataset import Dataset
 from data.episode import Episode
 from data.episode_table import EpisodeTable
-from data.files import check_disk_space, disk_errors, rename_directory
+from data.files import check_disk_space, disk_errors, new_directory
 from data.pack.layout import FRAMES
 from data.pack.packed import Packed
-from data.placed import PlacedColumns, placed_entries
+from data.placed import placed_entries
 from data.remote import local_file, new_place
 from data.writer import DatasetWriter, check_free
 from envs.errors import RunError
-from envs.files import create_partial
 
 Advance = Callable[[int], None]
 """Told the transitions done so far."""
@@ -70,8 +66,7 @@ def _episodes(packed: Packed, workers: Workers) -> Iterator[tuple[int, Episode]]
     if packed.kind == FRAMES:
         yield from enumerate(packed.stored_episodes())
         return
-    scripts = Scripts(packed.env.name, packed.table["level"], packed.starts, packed.actions())
-    with renderings(scripts, workers) as arriving:
+    with renderings(scripts_of_packed(packed), workers) as arriving:
         for rendering in arriving:
             yield rendering.index, packed.episode(rendering.index, rendering.observations, rendering.rewards)
 
@@ -80,17 +75,8 @@ def _by_processes(packed: Packed, out: Path, workers: Workers, advance: Advance 
     """By this process, and others if wanted, each of which writes what it rendered."""
     path = new_place(out)
     check_free(path)
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial, lock = create_partial(path)
-        try:
-            _fill(packed, partial, workers, advance)
-            rename_directory(partial, path)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        finally:
-            os.close(lock)
+    with disk_errors(path), new_directory(path) as partial:
+        _fill(packed, partial, workers, advance)
     return Dataset.open(path)
 
 
@@ -102,10 +88,10 @@ def _fill(packed: Packed, partial: Path, workers: Workers, advance: Advance | No
     with together(context, work, num_processes - 1) as await_others:
         Unpacker(work, packed).run(_Progress(packed, notes, advance))
         await_others()
+    if advance is not None:
+        advance(packed.num_transitions)
     table, different = _table(packed, notes)
     _prove(packed, table.fingerprint(packed.env), different)
-    with PlacedColumns(partial, packed.env, packed.with_log_probs) as columns:
-        columns.sync()
     crcs = {name: values[: work.num_parts] for name, values in notes.crcs.items()}
     amounts = {unit: values[: work.num_parts] for unit, values in notes.amounts.items()}
     entries = placed_entries(packed.env, packed.with_log_probs, crcs, amounts)

@@ -173,6 +173,7 @@ class Unpacker:
             for future in pending:
                 future.result()
             columns.finish()
+            columns.sync()
 
     def _take(self, columns: PlacedColumns, rendering: Rendering) -> None:
         packed, notes, index = self._packed, self._notes, rendering.index

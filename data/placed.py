@@ -135,7 +135,7 @@ class PlacedColumns:
             self._writing.result()
 
     def sync(self) -> None:
-        """Make what any process has written durable."""
+        """Make what was written durable; `finish` has waited for it."""
         for descriptor in self._descriptors.values():
             os.fsync(descriptor)
 

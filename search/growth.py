@@ -54,7 +54,7 @@ def grow_study(study_dir: Path, words: Sequence[str], command: str) -> SweepConf
             "changes": changes,
             "test_reads": len(ledger.read_text().splitlines()) if ledger.exists() else 0,
         }
-        # The record first: without it a grown configuration would look for its new trials among the old ones.
+        # The record first: a study that says it grew and did not is grown by the same command again.
         atomic_write_json(study_dir / STUDY_FILE, {**study, "grown": [*study.get("grown", []), entry]})
         atomic_write_json(study_dir / CONFIG_FILE, dataclasses.asdict(after))
         return after
