@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from actors.policy import Policy
 from actors.render import Rendering
-from actors.rollout import Job, num_slots, play
+from actors.rollout import Job, Stage, make_stage, play_on
 from actors.sources import Source, SourceSpec, build_source, load_policy
 from data.episode import Episode, EpisodeResult, Ragged
 from data.pack.frameless import without_frames
@@ -127,21 +127,20 @@ class Player:
 
     def __init__(self, task: PlayTask | RecordTask) -> None:
         self._task = task
-        slots = task.num_envs
         if isinstance(task, RecordTask):
             self._source = build_source(task.source)
+            self._stage: Stage = [make_vec(task.source.env, task.num_envs)]
         else:
             self._policy = task.policy or load_policy(task.source)
-            slots = num_slots(self._policy, slots)
-        self._env: LevelVectorEnv = make_vec(task.source.env, slots)
+            self._stage = make_stage(task.source.env, self._policy, task.num_envs)
 
     def play(self, jobs: Sequence[Job]) -> Iterator[Item]:
         """Yields every job's episode as it ends."""
         if isinstance(self._task, RecordTask):
-            return self._task.record(self._source, self._env, jobs)
+            return self._task.record(self._source, self._stage[0], jobs)
         task = self._task
-        return play(
-            self._env,
+        return play_on(
+            self._stage,
             self._policy,
             jobs,
             seed=task.seed,
@@ -151,8 +150,9 @@ class Player:
         )
 
     def close(self) -> None:
-        """Free the environment."""
-        self._env.close()
+        """Free the environments."""
+        for env in self._stage:
+            env.close()
 
 
 class EnvActor:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from actors.env_actor import PlayTask, new_task_key
 from actors.policy import Policy
-from actors.rollout import Job, is_privileged, num_slots, play
+from actors.rollout import Job, Stage, is_privileged, make_stage, play_on
 from actors.sources import SourceSpec, load_policy
 from data.episode import EpisodeResult
 from envs.errors import UsageError
-from envs.registry import make_spec, make_vec
-from envs.vector import LevelVectorEnv
+from envs.registry import make_spec
 from metrics.ledger import Permit, check_permit
 from metrics.protocol import ActionMode, EvaluationProtocol, Role, Split, check_interfaces
 from metrics.table import EvaluationTable
@@ -37,6 +36,9 @@ class EvaluationOptions(TypedDict, total=False):
     """Needed for the test; issued for the name that stands in the table."""
     num_envs: int
     """Slots per process, default 64; a policy may be played in fewer, which changes no episode."""
+    overlap: bool | None
+    """Whether environments step on a thread of their own while the policy acts in others; None, the default: where the
+    policy says that it gains, as on a GPU. No result depends on it. Actors always ask the policy."""
     temperature: float
     """Divides the log-probabilities of sampled actions, default 1."""
     policy_name: str | None
@@ -106,16 +108,19 @@ def _evaluate_here(
     policies: Mapping[str, Policy], protocol: EvaluationProtocol, options: EvaluationOptions
 ) -> EvaluationTable:
     """Play in this process, in each environment with its policy."""
-    made: dict[str, LevelVectorEnv] = {}
+    made: dict[str, Stage] = {}
     with contextlib.ExitStack() as stack:
 
         def play_all(env: str, mode: ActionMode, jobs: Sequence[Job]) -> Iterable[EpisodeResult]:
             if env not in made:
-                slots = num_slots(policies[env], options.get("num_envs", 64))
-                made[env] = stack.enter_context(contextlib.closing(make_vec(env, slots)))
+                made[env] = make_stage(env, policies[env], options.get("num_envs", 64), options.get("overlap"))
+                for each in made[env]:
+                    stack.enter_context(contextlib.closing(each))
             seed, temperature = options.get("seed", 0), options.get("temperature", 1.0)
             epsilon = protocol.epsilon
-            return play(made[env], policies[env], jobs, seed=seed, mode=mode, temperature=temperature, epsilon=epsilon)
+            return play_on(
+                made[env], policies[env], jobs, seed=seed, mode=mode, temperature=temperature, epsilon=epsilon
+            )
 
         return _evaluate(play_all, next(iter(policies.values())).policy_id, protocol, options)
 

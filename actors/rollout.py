@@ -6,44 +6,22 @@ uniforms of that name, and the policy always sees a full batch. Slots, neighbors
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, overload
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import overload
 
-import numpy as np
-import numpy.typing as npt
-
-from actors.arena import ArenaPool
-from actors.choice import Choice, choose_greedy, choose_sampled, mixed_with_uniform
-from actors.policy import Policy, PolicyInput
-from actors.recorder import Recorder
+from actors.policy import Policy
+from actors.slots import Job, RecordOptions, SlotPlayer, is_privileged
 from data.episode import Episode, EpisodeResult
-from envs.errors import RunError, UsageError, unknown_name
-from envs.seeding import rng_for
-from envs.vector import LevelVectorEnv, Observations
+from envs.errors import UsageError, unknown_name
+from envs.registry import make_vec
+from envs.vector import LevelVectorEnv, Step
 from metrics.protocol import ACTION_MODES, ActionMode
 
-Job = tuple[int, int]
-"""(level, episode): which level, and which repetition on it, from 0."""
+__all__ = ["Job", "RecordOptions", "is_privileged", "make_stage", "num_slots", "play", "play_on"]
 
-_UNIFORMS = 128  # drawn at once per episode; any size gives the same stream
-_ARRAYS = "levels episodes running starting previous_actions previous_rewards lengths returns uniforms"
-_PER_SLOT = tuple(f"_{name}" for name in _ARRAYS.split())
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordOptions:
-    """What is kept of each episode besides its result."""
-
-    source: str
-    """Name of the origin, stored with the episode."""
-    log_probs: bool = False
-    """Keep the whole distribution, `Episode.behavior_log_probs`."""
-    labeler: Policy | None = None
-    """Whose most probable action is stored in place of the one taken (as in DAgger), with log-probability 0."""
-    arenas: ArenaPool = field(default_factory=ArenaPool)
-    """Memory that rollouts with these options use one after the other."""
+Stage = list[LevelVectorEnv]
+"""Where a policy is played: one environment, or two that take turns."""
 
 
 @overload
@@ -101,199 +79,88 @@ def play(
         UsageError: For an unknown mode, a temperature that is not positive, or a level that does not exist.
         RunError: If the policy returns something that is no distribution.
     """
-    if mode not in ACTION_MODES:
-        raise unknown_name("action mode", str(mode), ACTION_MODES)
-    if not temperature > 0:
-        raise UsageError(f'The temperature is {temperature}; it must be positive. For the best action use "greedy".')
+    _check(mode, temperature)
     if not jobs:
         return
     before = env.set_copy(False)
-    player = _Player(env, policy, jobs, seed, mode, temperature, epsilon, record)
+    player = SlotPlayer(env, policy, iter(jobs), jobs[0][0], seed, mode, temperature, epsilon, record)
     try:
-        yield from player.run()
+        player.start()
+        while player.running:
+            yield from player.settle(player.env.step(player.think()))
     finally:
         player.close()
         env.set_copy(before)
 
 
-class _Player:
-    """The state of B slots between steps."""
+def make_stage(env: str, policy: Policy, num_envs: int, overlap: bool | None = None) -> Stage:
+    """Environments to play a policy in.
 
-    def __init__(
-        self,
-        env: LevelVectorEnv,
-        policy: Policy,
-        jobs: Sequence[Job],
-        seed: int,
-        mode: ActionMode,
-        temperature: float,
-        epsilon: float,
-        record: RecordOptions | None,
-    ) -> None:
-        size = env.num_envs
-        self._env, self._policy, self._seed = env, policy, seed
-        self._own_env: LevelVectorEnv | None = None
-        self._mode, self._temperature, self._epsilon = mode, temperature, epsilon
-        self._privileged = is_privileged(policy)
-        self._jobs = iter(jobs)
-        self._moves = record is None and bool(getattr(policy, "memoryless", False))
-        self._all_slots = np.arange(size)
-        self._no_slots = np.zeros(size, dtype=np.bool_)
-        # Slots beyond the jobs play the first job's level unseen, so that the batch is always full and valid.
-        self._levels = np.full(size, jobs[0][0], dtype=np.int64)
-        self._episodes = np.full(size, -1, dtype=np.int64)
-        self._running = np.zeros(size, dtype=np.bool_)
-        self._starting = np.zeros(size, dtype=np.bool_)
-        self._previous_actions = np.full(size, -1, dtype=np.int32)
-        self._previous_rewards = np.zeros(size, dtype=np.float32)
-        self._lengths = np.zeros(size, dtype=np.int64)
-        self._returns = np.zeros(size)
-        self._rngs = [rng_for("idle")] * size
-        self._uniforms = np.zeros((size, _UNIFORMS))
-        self._record = record
-        self._keeps_all = record is not None and record.log_probs
-        self._recorder = Recorder(env.task, size, record.arenas, with_log_probs=record.log_probs) if record else None
+    Args:
+        env: Registered name.
+        policy: Its `max_slots` may ask for fewer slots, its `overlaps` for two environments.
+        num_envs: Slots of each environment.
+        overlap: Whether one environment steps while the policy looks at another; None asks the policy.
+    """
+    wanted = bool(getattr(policy, "overlaps", False)) if overlap is None else overlap
+    return [make_vec(env, num_slots(policy, num_envs)) for _ in range(2 if wanted else 1)]
 
-    def run(self) -> Iterator[Episode | EpisodeResult]:
-        """Step until the jobs are used up."""
-        mask = self._next_jobs(self._all_slots)
-        observations, _ = self._env.reset(options={"levels": self._levels})
-        self._begin(np.ones_like(mask), mask)
-        while self._running.any():
-            inputs = self._inputs(observations)
-            choice = self._choose(inputs)
-            actions = choice.actions
-            stored = self._labels(inputs) or choice
-            if self._recorder is not None:
-                self._recorder.observe(observations, self._running)
-            observations, rewards, terminated, truncated, infos = self._env.step(actions)
-            if self._recorder is not None:
-                self._recorder.complete(rewards, stored)
-            self._account(actions, rewards)
-            ended = (terminated | truncated) & self._running
-            if not ended.any():
-                continue
-            slots = np.flatnonzero(ended)
-            for slot in slots.tolist():  # one by one, so that the memory of one can serve the next
-                yield self._finish(slot, terminated[slot], truncated[slot], infos, observations)
-            self._running = self._running & ~ended
-            if (mask := self._next_jobs(slots)).any():
-                observations, _ = self._env.reset(options={"levels": self._levels, "reset_mask": mask})
-                self._begin(mask, mask)
-            if self._moves and mask.sum() < len(slots) and 0 < self._running.sum() <= len(mask) // 2:
-                observations = self._move(observations)
 
-    def _move(self, observations: Observations) -> Observations:
-        """No job is left and half of the slots are idle: go on in an environment without those, if it can be had."""
-        slots = np.flatnonzero(self._running)
-        smaller = self._env.moved(slots)
-        if smaller is None:
-            self._moves = False
-            return observations
-        self.close()
-        smaller.set_copy(False)
-        self._env = self._own_env = smaller
-        for name in _PER_SLOT:
-            setattr(self, name, getattr(self, name)[slots])
-        self._rngs = [self._rngs[slot] for slot in slots.tolist()]
-        self._all_slots, self._no_slots = np.arange(len(slots)), np.zeros(len(slots), dtype=np.bool_)
-        return {name: rows[slots] for name, rows in observations.items() if isinstance(rows, np.ndarray)}
+def play_on(
+    stage: Stage,
+    policy: Policy,
+    jobs: Sequence[Job],
+    *,
+    seed: int,
+    mode: ActionMode = "sampled",
+    temperature: float = 1.0,
+    epsilon: float = 0.0,
+) -> Iterator[EpisodeResult]:
+    """`play` on a stage, results only: in two environments one steps on a thread while the policy acts in the other.
 
-    def close(self) -> None:
-        """Free the environment that running episodes were moved to."""
-        if self._own_env is not None:
-            self._own_env.close()
+    It pays where the policy computes on another device than the environment, or another core is free. The policy must
+    be `memoryless`, because its rows change between two environments.
+    """
+    if len(stage) == 1:
+        yield from play(stage[0], policy, jobs, seed=seed, mode=mode, temperature=temperature, epsilon=epsilon)
+        return
+    _check(mode, temperature)
+    if not getattr(policy, "memoryless", False):
+        raise UsageError(f"The policy {policy.policy_id!r} remembers its slots; play it in one environment.")
+    if not jobs:
+        return
+    rest = iter(jobs)  # both take from it
+    before = [env.set_copy(False) for env in stage]
+    players = [SlotPlayer(env, policy, rest, jobs[0][0], seed, mode, temperature, epsilon, None) for env in stage]
+    try:
+        yield from _in_turns(players)
+    finally:
+        for player, env, copies in zip(players, stage, before, strict=True):
+            player.close()
+            env.set_copy(copies)
 
-    def _next_jobs(self, slots: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-        """Give the next jobs to free slots; returns the slots that got one, as a mask [B]."""
-        mask = np.zeros(len(self._levels), dtype=np.bool_)
-        for slot, (level, episode) in zip(slots, self._jobs, strict=False):
-            self._levels[slot], self._episodes[slot] = level, episode
-            self._rngs[slot] = rng_for(self._seed, self._env.task.drawn_as or self._env.task.name, level, episode)
-            mask[slot] = True
-        return mask
 
-    def _begin(self, reset: npt.NDArray[np.bool_], running: npt.NDArray[np.bool_]) -> None:
-        self._running = self._running | running
-        self._starting = reset
-        self._previous_actions = np.where(reset, np.int32(-1), self._previous_actions)
-        self._previous_rewards = np.where(reset, np.float32(0), self._previous_rewards)
-        self._lengths[reset] = 0
-        self._returns[reset] = 0
-        if self._recorder is not None:
-            self._recorder.start(reset)
+def _in_turns(players: Sequence[SlotPlayer]) -> Iterator[EpisodeResult]:
+    """While one environment steps, another player thinks."""
+    for player in players:
+        player.start()
+    steps: list[Future[Step] | None] = [None] * len(players)
+    with ThreadPoolExecutor(1, thread_name_prefix="environments") as stepper:
+        while any(player.running for player in players):
+            for place, player in enumerate(players):
+                if (step := steps[place]) is not None:
+                    yield from player.settle(step.result())  # type: ignore[misc]
+                steps[place] = stepper.submit(player.env.step, player.think()) if player.running else None
 
-    def _inputs(self, observations: Observations) -> PolicyInput:
-        levels = self._levels.copy() if self._privileged else None
-        return PolicyInput(
-            observations, self._starting, self._previous_actions, self._previous_rewards, levels, self._running
-        )
 
-    def _choose(self, inputs: PolicyInput) -> Choice:
-        log_probs = self._policy.act(inputs)
-        try:
-            if self._mode == "greedy" and self._epsilon:
-                mixed = mixed_with_uniform(log_probs, self._epsilon)
-                return choose_sampled(mixed, self._draw(), keep_all=self._keeps_all)
-            if self._mode == "greedy":
-                return choose_greedy(log_probs)
-            return choose_sampled(log_probs, self._draw(), self._temperature, keep_all=self._keeps_all)
-        except ValueError as error:
-            raise RunError(f"The policy {self._policy.policy_id!r} on {self._env.task.name!r}: {error}") from None
-
-    def _labels(self, inputs: PolicyInput) -> Choice | None:
-        labeler = self._record.labeler if self._record else None
-        if labeler is None:
-            return None
-        if is_privileged(labeler) and inputs.levels is None:
-            inputs = dataclasses.replace(inputs, levels=self._levels.copy())
-        return choose_greedy(labeler.act(inputs))
-
-    def _draw(self) -> npt.NDArray[np.float64]:
-        """The next uniform of each running slot [B]; what idle slots get has no effect."""
-        column = self._lengths % _UNIFORMS
-        if not column.all():
-            for slot in np.flatnonzero((column == 0) & self._running):
-                self._uniforms[slot] = self._rngs[slot].random(_UNIFORMS)
-        uniforms: npt.NDArray[np.float64] = self._uniforms[self._all_slots, column]
-        return uniforms
-
-    def _account(self, actions: npt.NDArray[np.int32], rewards: npt.NDArray[np.float32]) -> None:
-        self._lengths += self._running
-        self._returns += self._running * rewards
-        self._starting = self._no_slots
-        self._previous_actions, self._previous_rewards = actions, rewards
-
-    def _finish(
-        self, slot: int, terminated: bool, truncated: bool, infos: dict[str, Any], final: Observations
-    ) -> Episode | EpisodeResult:
-        names: dict[str, Any] = {
-            "env": self._env.task.name,
-            "level": int(self._levels[slot]),
-            "episode": int(self._episodes[slot]),
-            "terminated": bool(terminated),
-            "truncated": bool(truncated),
-            "metrics": {name: float(values[slot]) for name, values in infos.get("episode_metrics", {}).items()},
-        }
-        if self._recorder is None or self._record is None:
-            return EpisodeResult(**names, episode_return=float(self._returns[slot]), length=int(self._lengths[slot]))
-        known = bool(infos["final_observation_known"][slot])
-        return Episode(
-            **names,
-            seed=self._seed,
-            source=self._record.source,
-            policy_id=self._policy.policy_id,
-            final_observation_known=known,
-            **self._recorder.take(slot, final if known else None),
-        )
+def _check(mode: ActionMode, temperature: float) -> None:
+    if mode not in ACTION_MODES:
+        raise unknown_name("action mode", str(mode), ACTION_MODES)
+    if not temperature > 0:
+        raise UsageError(f'The temperature is {temperature}; it must be positive. For the best action use "greedy".')
 
 
 def num_slots(policy: Policy, asked: int) -> int:
     """How many slots a policy is played in: those asked for, or fewer where it says that more gain nothing."""
     limit: int | None = getattr(policy, "max_slots", None)
     return asked if limit is None else min(asked, limit)
-
-
-def is_privileged(policy: Policy) -> bool:
-    """Whether a policy is told the level it plays."""
-    return bool(getattr(policy, "privileged", False))

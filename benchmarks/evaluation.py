@@ -7,11 +7,15 @@ measured in one run:
     inference    the same network on full parts of its batches, no environment; measured now and then in between
     published    one environment, one frame at a time, in float32, on some of the same episodes
     one slot     the same with this program's own way of acting
+    overlapped   evaluation in two environments, one of which steps on a second core while the policy acts in the other,
+                 as on a GPU; by wall time, against inference before and after it
 
 Useful rows are steps of the 200 episodes; slots that have nothing left to play count for nothing. Bars: 85 % of
 inference, in rows/s, and 20 times the episodes/s of the published way. The episodes are the same, so the ratio of
-episodes/s is that of steps/s. Everything runs in one thread and is measured by its processor time, so `times_published`
-is what one core gains; evaluator actors multiply it by the number of cores, and `cores_for_20` says how many reach 20.
+episodes/s is that of steps/s. What is not overlapped runs in one thread and is measured by its processor time, so
+`times_published` is what one core gains; evaluator actors multiply it by the number of cores, and `cores_for_20` says
+how many reach 20. `seen_before` is the part of the rows whose answer was known, because the network had seen the frame;
+`--no-memo` computes all of them.
 """
 
 from __future__ import annotations
@@ -50,6 +54,7 @@ class Compared:
     """A policy that now and then also computes a full batch, so that both are timed on the same machine at once."""
 
     def __init__(self, policy: TorchPolicy, num_envs: int, every: int = 25) -> None:
+        self._plain = without_memo(policy)
         self._policy, self.policy_id, self.max_slots = policy, policy.policy_id, policy.max_slots
         self.memoryless = policy.memoryless
         self._full, self._every = full_batch(policy, num_slots(policy, num_envs)), every
@@ -65,10 +70,21 @@ class Compared:
         self.slot_steps += len(inputs)
         if self.calls % self._every == 0:
             started = clock()
-            self._policy.act(self._full)
+            self._plain.act(self._full)
             self.full_seconds += clock() - started
             self.full_rows += len(self._full)
         return log_probs
+
+
+def without_memo(policy: TorchPolicy) -> TorchPolicy:
+    """The same network, which computes every row that it is asked for."""
+    return TorchPolicy(policy.network, policy.spec, policy.policy_id, policy.device, policy.precision)
+
+
+def forget(policy: TorchPolicy) -> None:
+    """Let a frozen policy begin anew, as for another checkpoint."""
+    if policy._memo is not None:
+        policy.freeze()
 
 
 def full_batch(policy: TorchPolicy, num_envs: int) -> PolicyInput:
@@ -93,7 +109,9 @@ def network_for(args: argparse.Namespace) -> nn.Module:
 def evaluation_rows_per_s(policy: TorchPolicy, protocol: EvaluationProtocol, num_envs: int) -> dict[str, float]:
     """Useful rows/s of both splits together, rows/s of full batches meanwhile, and where the time went."""
     compared = Compared(policy, num_envs)
-    policy.act(full_batch(policy, num_slots(policy, num_envs)))
+    memo = policy._memo
+    compared.act(full_batch(policy, num_slots(policy, num_envs)))
+    compared.seconds, compared.calls, compared.slot_steps = 0.0, 0, 0
     started = clock()
     table = evaluate_inline(compared, protocol, roles=(Role.TRAIN, Role.VALIDATION), seed=SEED, num_envs=num_envs)
     seconds = clock() - started - compared.full_seconds
@@ -107,7 +125,28 @@ def evaluation_rows_per_s(policy: TorchPolicy, protocol: EvaluationProtocol, num
         "episodes_per_s": len(table) / seconds,
         "in_policy": compared.seconds / seconds,
         "busy_slots": steps / compared.slot_steps,
+        "seen_before": 0.0 if memo is None else 1 - memo.computed / memo.asked,
     }
+
+
+def overlapped_share(policy: TorchPolicy, protocol: EvaluationProtocol, num_envs: int) -> dict[str, float]:
+    """Useful rows/s of wall time in two environments that take turns, and their share of inference."""
+
+    def inference_rows_per_s(seconds: float = 3.0) -> float:
+        plain, full = without_memo(policy), full_batch(policy, num_slots(policy, num_envs))
+        plain.act(full)
+        rows, started = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - started) < seconds:
+            plain.act(full)
+            rows += len(full)
+        return rows / elapsed
+
+    before, started = inference_rows_per_s(), time.perf_counter()
+    roles = (Role.TRAIN, Role.VALIDATION)
+    table = evaluate_inline(policy, protocol, roles=roles, seed=SEED, num_envs=num_envs, overlap=True)
+    rows_per_s = int(table.frame["length"].sum()) / (time.perf_counter() - started)
+    inference = (before + inference_rows_per_s()) / 2
+    return {"share": rows_per_s / inference, "rows_per_s": rows_per_s, "inference_rows_per_s": inference}
 
 
 def one_slot_steps_per_s(policy: TorchPolicy, jobs: Sequence[Job], seconds: float) -> float:
@@ -147,6 +186,7 @@ def main() -> None:
     parser.add_argument("--shipped", action="store_true", help="play the game's shipped policy, not an untrained one")
     parser.add_argument("--episodes", type=int, default=100, help="on each split")
     parser.add_argument("--num-envs", type=int, default=64)
+    parser.add_argument("--no-memo", action="store_true", help="compute a frame again whenever it is seen")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement of single frames")
     args = parser.parse_args()
@@ -156,9 +196,12 @@ def main() -> None:
     else:
         clock = time.perf_counter
     network, spec = network_for(args), make_spec(f"procgen/{args.game}")
+    make_vec(spec.name, 1).close()  # a process loads the engine's pictures once, however many policies it judges
     plain = copy.deepcopy(network).to(args.device)
     policy = TorchPolicy(network, spec, "bench", args.device)
     policy.freeze()  # as loaded checkpoints are
+    if args.no_memo:
+        policy = without_memo(policy)
     levels = LevelSet.range(spec.name, 0, 200)
     protocol = strict(spec, levels, num_train=args.episodes, num_validation=args.episodes, num_test=1)
     jobs = [job for split in protocol.splits[:2] for job in split.jobs("sampled")]
@@ -167,6 +210,9 @@ def main() -> None:
     for part in (few[0], None, few[1]):
         if part is None:
             evaluation = evaluation_rows_per_s(policy, protocol, args.num_envs)
+            forget(policy)
+            overlapped = overlapped_share(policy, protocol, args.num_envs)
+            forget(policy)
         else:
             single.append(published_steps_per_s(plain, spec.name, part, args.device, args.seconds))
             slot.append(one_slot_steps_per_s(policy, part, args.seconds))
@@ -178,6 +224,7 @@ def main() -> None:
         "useful rows/s over rows/s of full parts",
         BAR_INFERENCE,
         share >= BAR_INFERENCE and speedup >= BAR_PUBLISHED,
+        overlapped={name: round(value, 3) for name, value in overlapped.items()},
         times_published=round(speedup, 2),
         times_bar=BAR_PUBLISHED,
         cores_for_20=math.ceil(BAR_PUBLISHED / speedup),

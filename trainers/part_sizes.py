@@ -67,7 +67,6 @@ class PartSizes:
         return layers is not None and all(alike(layer, rows, threads) for layer, rows in layers)
 
 
-@lru_cache(maxsize=4096)
 def alike(layer: Layer, rows: int, num_threads: int) -> bool:
     """Whether a row gets the same answer, bit for bit, in a part of so many rows as in a full one.
 
@@ -76,6 +75,12 @@ def alike(layer: Layer, rows: int, num_threads: int) -> bool:
         rows: Up to `PART_ROWS`.
         num_threads: That the process computes with now; answers are remembered, and may differ for another number.
     """
+    return rows in exact_sizes(layer, num_threads)
+
+
+@lru_cache(maxsize=1024)
+def exact_sizes(layer: Layer, num_threads: int) -> frozenset[int]:
+    """Sizes of parts in which every row gets the answer of a full part; see `alike`."""
     inputs, weight = _cancelling(layer)
     bias = torch.zeros(layer.weight_shape[0], dtype=layer.dtype) if layer.has_bias else None
 
@@ -85,7 +90,8 @@ def alike(layer: Layer, rows: int, num_threads: int) -> bool:
         return F.linear(part, weight, bias)
 
     with torch.inference_mode():
-        return torch.equal(answers(inputs[:rows]), answers(inputs)[:rows])
+        full = answers(inputs)
+        return frozenset(rows for rows in range(1, PART_ROWS + 1) if torch.equal(answers(inputs[:rows]), full[:rows]))
 
 
 def _cancelling(layer: Layer) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from torch import nn
 from actors.policy import BatchedColumn, PolicyInput
 from envs.spec import EnvSpec
 from trainers.config import Precision
+from trainers.memo import AnswerMemo
 from trainers.networks.encoders import ImageEncoder
 from trainers.networks.inputs import collate
 from trainers.part_sizes import PART_ROWS, PartSizes
@@ -43,9 +45,15 @@ class TorchPolicy:
         self.device = torch.device(device)
         self.precision: Precision = precision
         self._sizes = PartSizes(self.network)
+        self._memo: AnswerMemo | None = None
 
     def freeze(self) -> None:
-        """Keep image encoders' weights as they are computed with; parameters must not change any more."""
+        """Keep image encoders' weights as they are computed with, and on a CPU the answers to what was seen.
+
+        Parameters must not change any more.
+        """
+        if self.device.type == "cpu":
+            self._memo = AnswerMemo()
         for module in self.network.modules():
             if isinstance(module, ImageEncoder):
                 keep_cast(module, self.device, self.precision)
@@ -54,6 +62,11 @@ class TorchPolicy:
     def memoryless(self) -> bool:
         """A row's answer depends on that row alone, so episodes may change their slots."""
         return True
+
+    @property
+    def overlaps(self) -> bool:
+        """While it computes elsewhere, this process can step other environments."""
+        return self.device.type != "cpu" and self.memoryless
 
     @property
     def max_slots(self) -> int | None:
@@ -65,13 +78,19 @@ class TorchPolicy:
         """Log-probabilities [B, A]; -inf beyond a row's candidates.
 
         On a CPU arrays are computed in parts of `PART_ROWS` rows, and only running rows: at the end of an evaluation
-        few slots still play. A row's answer is that of a full part, whoever else is in it and however many they are.
+        few slots still play. A row's answer is that of a full part, whoever else is in it and however many they are;
+        a frozen network computes it once.
         """
-        rows = _running_rows(inputs)
-        if self.device.type != "cpu" or rows is None:
+        columns = _arrays(inputs.observations)
+        if self.device.type != "cpu" or columns is None:
             return self._log_probs(inputs.observations)
-        parts = [self._part(inputs.observations, rows[at : at + PART_ROWS]) for at in range(0, len(rows), PART_ROWS)]
-        found = np.concatenate(parts)
+        rows = _running_rows(inputs)
+
+        def compute(some: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+            starts = range(0, len(some), PART_ROWS)
+            return np.concatenate([self._part(columns, some[at : at + PART_ROWS]) for at in starts])
+
+        found = compute(rows) if self._memo is None else self._memo.answers(columns, rows, compute)
         if len(rows) == len(inputs):
             return found
         log_probs = np.full((len(inputs), found.shape[1]), -np.log(found.shape[1]), dtype=np.float32)
@@ -97,9 +116,13 @@ class TorchPolicy:
         return log_probs
 
 
-def _running_rows(inputs: PolicyInput) -> npt.NDArray[np.intp] | None:
-    """The rows whose answer counts; None where rows are texts, whose shape depends on what they are batched with."""
-    if not all(isinstance(column, np.ndarray) for column in inputs.observations.values()):
-        return None
+def _arrays(observations: Mapping[str, BatchedColumn]) -> dict[str, npt.NDArray[Any]] | None:
+    """The columns; None where rows are texts, whose shape depends on what they are batched with."""
+    arrays = {name: column for name, column in observations.items() if isinstance(column, np.ndarray)}
+    return arrays if len(arrays) == len(observations) else None
+
+
+def _running_rows(inputs: PolicyInput) -> npt.NDArray[np.intp]:
+    """The rows whose answer counts, or some row."""
     running = np.arange(len(inputs)) if inputs.running is None else np.flatnonzero(inputs.running)
     return running if len(running) else np.zeros(1, dtype=np.intp)

@@ -56,9 +56,11 @@ def main(folder: Path) -> dict[str, Any]:
     )[-6000:]  # fmt: skip
     seen["listening"] = listening()
     started_s = time.monotonic()
-    run(["ray", "down", "--yes", str(file)])
+    seen["down"] = run(["ray", "down", "--yes", str(file)])[-6000:]
     seen["down_s"] = round(time.monotonic() - started_s, 1)
-    seen["left"] = left_after(limit_s=60.0)
+    started_s = time.monotonic()
+    seen["left"] = left_after(limit_s=180.0)  # workers end when they have missed the head for a minute
+    seen["gone_s"] = round(time.monotonic() - started_s, 1)
     return seen
 
 

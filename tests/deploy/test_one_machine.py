@@ -69,6 +69,7 @@ def test_ray_up_a_submitted_study_and_ray_down(folder: Path) -> None:
     for log in logs:
         steps = [row["learner_step"] for row in read_rows(log) if "train/loss/total" in row]
         assert steps[-1] == 20
+    assert "Command failed" not in seen["down"], seen["down"]
     assert seen["left"] == [], "ray down left nothing running"
 
 

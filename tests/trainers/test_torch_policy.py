@@ -14,7 +14,7 @@ from tests.trainers.test_networks import ROWS, image_spec, images, text_spec, te
 from trainers.config import NetworkConfig
 from trainers.networks import build_policy_network, collate
 from trainers.networks.encoders import HalvingMaxPool
-from trainers.part_sizes import PART_ROWS, PartSizes, alike
+from trainers.part_sizes import PART_ROWS, PartSizes, exact_sizes
 from trainers.torch_policy import TorchPolicy
 
 
@@ -132,7 +132,7 @@ def test_a_library_that_sums_otherwise_for_few_rows_gets_full_parts(monkeypatch:
 
     torch.manual_seed(0)
     policy = TorchPolicy(Linear(), make_spec("grid/default"), "x", precision="float32")
-    alike.cache_clear()
+    exact_sizes.cache_clear()
     monkeypatch.setattr(F, "linear", moody)
     frames = {"image": np.zeros((PART_ROWS, 11, 11, 3), dtype=np.uint8)}
 
@@ -140,7 +140,7 @@ def test_a_library_that_sums_otherwise_for_few_rows_gets_full_parts(monkeypatch:
         policy.network(collate({name: rows[:size] for name, rows in frames.items()}))
 
     sizes = [PartSizes(policy.network).smallest(rows, forward) for rows in (1, 7, 8)]
-    alike.cache_clear()
+    exact_sizes.cache_clear()
     assert sizes == [8, 8, 8]
 
 
@@ -180,6 +180,19 @@ def test_frozen_weights_act_alike() -> None:
             assert next(policy.network.parameters()).dtype == torch.bfloat16
         answers.append(policy.act(inputs(frames, 5)))
     np.testing.assert_array_equal(*answers)
+
+
+def test_a_frozen_network_computes_what_it_sees_once() -> None:
+    torch.manual_seed(0)
+    network = Linear()
+    policy = TorchPolicy(network, make_spec("grid/default"), "x", precision="float32")
+    expected = policy.act(grid_inputs(np.arange(40)))
+    policy.freeze()
+    np.testing.assert_array_equal(policy.act(grid_inputs(np.arange(40))), expected)
+    network.calls.clear()
+    order = np.array([7, 39, 7, 0])
+    np.testing.assert_array_equal(policy.act(grid_inputs(order)), expected[order])
+    assert network.calls == []
 
 
 def test_maxima_by_rows_and_columns_are_those_of_the_pool() -> None:
