@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 
+from search.findings import build_findings
 from search.level_scores import Bootstrap
 from search.regret import rule_regrets
 from search.report import write_report
 from search.report_html import render_html
 from search.report_pictures import draw_pictures
 from search.report_sections import build_sections
-from search.robustness import robustness_curves, robustness_table
+from search.robustness import robustness_table
 from search.showing import show_study
 from search.study import read_study
+from search.surface import add_surface_headline
 from tests.search.played_study import write_played_study
 from tests.search.synthetic_study import changed_rows, open_table, sealed_rows, trial_specs, write_study
 
@@ -58,7 +60,8 @@ MEASURE = """async () => {
     sections: Object.fromEntries([...document.querySelectorAll("section")].map(section => [section.id, {
       figures: section.querySelectorAll("figure img").length,
       described: [...section.querySelectorAll("figure img")].filter(image => image.alt.length > 20).length,
-      seen: [...section.querySelectorAll("figure img")].filter(image => image.getBoundingClientRect().height > 80).length,
+      seen: [...section.querySelectorAll("figure img")].filter(
+        image => image.getBoundingClientRect().height > 80).length,
       rows: section.querySelectorAll("tbody tr").length,
       unlabelled: [...section.querySelectorAll("th")].filter(cell => !cell.textContent.trim()).length,
       empty: [...section.querySelectorAll("td")].filter(cell => !cell.textContent.trim()).length,
@@ -107,15 +110,18 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def _with_every_section(folder: Path) -> Path:
-    """A stored study over two axes, with changes and rules of another one: no section of a grid study is missing."""
-    findings = json.loads((STORED / "report.json").read_text(encoding="utf-8")) | {"shown": None}
+    """A study with changes and rules, and the second axis and predictors of a stored one: no section is missing."""
     study = write_study(folder / "changed")
     for spec in trial_specs()[:3]:  # two seeds of one configuration, one of another
         table = changed_rows(spec.trial_id, spec.seed, config_id=spec.config_id)
         table.write(robustness_table(study, spec.trial_id))
     regrets = rule_regrets(open_table().append(sealed_rows({s.trial_id for s in trial_specs()})), bootstrap=FEW)
-    curves = robustness_curves(read_study(study), FEW.options)
-    findings |= {"robustness": curves, "regrets": {"mode": "sampled", "rules": regrets}}
+    stored = json.loads((STORED / "report.json").read_text(encoding="utf-8"))
+    findings = add_surface_headline(
+        build_findings(read_study(study), FEW)
+        | {name: stored[name] for name in ("surface", "mixtures", "predictors")}
+        | {"regrets": {"mode": "sampled", "rules": regrets}}
+    )
     pictures = draw_pictures(findings, study)
     sections = build_sections(findings, [picture.name for picture in pictures])
     page = folder / "everything.html"
