@@ -132,7 +132,7 @@ def regrets_section(findings: Findings, pictures: Sequence[str] = ()) -> Section
         ]
         for entry in sorted(regrets["rules"], key=_group_order)
     ]
-    header = ["among", "rule", "regret", "test return", "rank correlation", "chosen", "sees"]
+    header = ["among", "rule", "regret", "test return", "rank corr.", "chosen", "sees"]
     return Section(
         title="What each selection rule would have chosen",
         short="Rules",

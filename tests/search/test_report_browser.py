@@ -163,6 +163,7 @@ def test_nothing_overflows_fails_or_leaves_the_machine(
     assert measured["nameless"] == 0
     assert measured["unreachable"] == 0
     assert measured["cut"] == 0
+    assert {section["unlabelled"] for section in measured["sections"].values()} == {0}
     assert measured["shrunken"] == []
     assert measured["images"] >= (5 if name == "untested" else 7)
 
