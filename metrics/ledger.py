@@ -236,18 +236,18 @@ def ledger_table(records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[
     Args:
         records: As `Ledger.records` gives them.
     """
-    header = ["when (UTC)", "policy", "protocol", "configuration", "data", "rule", "reason", "reads before", "read"]
+    header = ["when (UTC)", "policy", "read", "reads before", "rule", "reason", "protocol", "configuration", "data"]
     rows = [
         [
             str(record["issued_at"]).removesuffix("+00:00").replace("T", " "),
             str(record["policy_id"]),
+            "REPEATED READ" if record["policy_reads_before"] else "first read",
+            f"{record['total_reads_before']} ({record['policy_reads_before']} of this policy)",
+            str(record["rule"]),
+            str(record["reason"]),
             str(record.get("protocol", "")) or "not recorded",
             str(record["config_fingerprint"]),
             str(record["dataset_fingerprint"]),
-            str(record["rule"]),
-            str(record["reason"]),
-            f"{record['total_reads_before']} ({record['policy_reads_before']} of this policy)",
-            "REPEATED READ" if record["policy_reads_before"] else "first read",
         ]
         for record in records
     ]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from envs.errors import UsageError
 from envs.visual import CHANGES
-from metrics.figure import FILE, GREY, PALETTE, Shape, legend_below, new_figure
+from metrics.figure import FILE, GREY, PALETTE, Shape, new_figure
 
 _MARKERS = "osD^vPX*"
 _SIDE_BY_SIDE = 9.0
@@ -48,7 +48,7 @@ def robustness_figure(
         plain = next((e["normalized_return"] for e in shown if e["family"] == "none"), None)
         if families or not shifts:
             _draw_lines(axes[0], shown, families, plain)
-            legend_below(figure, axes.pop(0), replace(shape, columns=2 if shape.columns == 1 else 4))
+            _legend_above(axes.pop(0), 2 if shape.columns == 1 else 4)
         if shifts:
             _draw_shifts(axes.pop(0), shifts, plain)
         if shape.titled:
@@ -78,9 +78,15 @@ def _draw_shifts(axes: Any, shifts: Sequence[Mapping[str, Any]], plain: Mapping[
         axes.plot(value["point"], y, color=PALETTE[0], marker="o")
     if plain is not None:
         axes.axvline(plain["point"], color=GREY, linestyle="--", linewidth=1.2, label="no shift")
-        axes.legend(loc="lower right")
+        _legend_above(axes, 1)
     axes.set_yticks(range(len(shifts)), [entry["family"] for entry in shifts])
     axes.set(xlabel="normalized return", ylim=(len(shifts) - 0.5, -0.5))
+
+
+def _legend_above(axes: Any, columns: int) -> None:
+    """Each part has its own: under both, a reader would look for the lines of one in the other."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2, ncols=columns, frameon=False)
 
 
 def _end(value: Mapping[str, Any], name: str) -> float:

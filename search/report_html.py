@@ -21,8 +21,8 @@ from search.report_parts import MISSING, REPEATED, Section, time_text
 TEMPLATE = "report.html.j2"
 HEROES = ("surface", "surface_lines", "returns")
 """The picture of the first screen is the first of these that there is."""
-_LONG = 36
-"""Characters of a cell that may be broken into lines."""
+_LONG, _LONG_WORDS = 36, 30
+"""Characters of a cell that may be broken into lines: of a name, of several words."""
 _NUMBER = re.compile(r"[+-]?[\d.,]+( \[.*\])?( s)?")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _INTERVAL = re.compile(r"(?P<point>[+-]?\d[\d.,]*) (?P<ends>\[[^\]]*\])")
@@ -107,7 +107,7 @@ def cell_class(text: str) -> str:
         return "time"
     if text == MISSING or _NUMBER.fullmatch(text):
         return "number"
-    return "prose" if len(text) > _LONG else "name"
+    return "prose" if len(text) > (_LONG_WORDS if " " in text else _LONG) else "name"
 
 
 def data_url(content: bytes | str, kind: str) -> str:

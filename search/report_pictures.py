@@ -30,6 +30,7 @@ from search.report_alt import (
 from search.report_media import THIRD, Animation, Picture
 from search.report_parts import SPLITS, percent_text
 from search.report_shown import animations, shown_file
+from search.robustness import regret_pictures
 from search.surface_section import surface_pictures
 
 Findings = Mapping[str, Any]
@@ -47,6 +48,7 @@ def draw_pictures(findings: Findings, study_dir: Path) -> list[Picture | Animati
         *predictor_pictures(findings),
         *_robustness(findings),
         *_curves(findings),
+        *regret_pictures(findings),
         *shown_pictures(findings, study_dir),
     ]
 

@@ -72,7 +72,7 @@ def failures_section(findings: Findings) -> Section:
     return Section(
         title="Failed attempts",
         note="A trial that was tried again went on from its last checkpoint and counts like any other.",
-        table=Table(["when", "trial", "", "error"], rows) if rows else None,
+        table=Table(["when", "trial", "then", "error"], rows) if rows else None,
     )
 
 
@@ -107,7 +107,7 @@ def trials_section(findings: Findings) -> Section:
         ]
         for trial in findings["trials"]
     ]
-    header = ["trial", "learning rate", "seed", "status", "", "W&B"]
+    header = ["trial", "learning rate", "seed", "status", "selection", "W&B"]
     return Section(
         title="Trials and their W&B runs",
         short="Runs",
@@ -129,5 +129,5 @@ def reproduction_section(findings: Findings) -> Section:
         title="Commands, time, machine",
         short="Commands",
         code=findings["commands"],
-        table=Table(["", ""], rows) if rows else None,
+        table=Table(["what", "value"], rows) if rows else None,
     )

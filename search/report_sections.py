@@ -54,7 +54,7 @@ def build_sections(findings: Findings, pictures: Sequence[str]) -> list[Section]
         aggregates_section(findings),
         worst_section(findings),
         selection_section(findings),
-        regrets_section(findings),
+        regrets_section(findings, pictures),
         ledger_section(findings),
         datasets_section(findings),
         trials_section(findings),

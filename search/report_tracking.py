@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from metrics.wandb_media import AnimationFile, Cell, LinesData, PageFile, Pictur
 from search.report_html import anchor
 from search.report_media import Animation, Picture
 from search.report_parts import SPLITS, Findings, Section, played_roles
+from search.robustness import robustness_plots
 from search.study import Study, read_json
 
 STEP_NAME = "num_levels"
@@ -99,7 +101,7 @@ def send_report(
 
 
 def numbers_of(entry: Mapping[str, Any]) -> dict[str, float]:
-    """Returns and gaps at one number of training levels, with the ends of their intervals."""
+    """Returns, gaps, middle and worst levels at one number of training levels, with the ends of their intervals."""
     values: dict[str, float] = {}
     for kind in ("returns", "normalized"):
         for role, summary in entry[kind].items():
@@ -107,6 +109,10 @@ def numbers_of(entry: Mapping[str, Any]) -> dict[str, float]:
             values |= with_ends(name, summary["mean"], summary)
     for role, gap in entry["gaps"].items():
         values |= with_ends(f"study/gap/{role}", gap["point"], gap)
+    for role, found in entry["aggregates"].items():
+        for name, value in found.items():
+            if value["point"] is not None and math.isfinite(value["point"]):
+                values |= with_ends(f"study/{role}/{name}", value["point"], value)
     return values
 
 
@@ -115,7 +121,7 @@ def panels_of(
 ) -> dict[str, Any]:
     """Everything of the page as panels: ``study/plots``, ``study/pictures``, ``study/episodes``, ``study/tables``."""
     shared = page_panels(findings, sections, pictures, page)
-    return {**shared, **dict(_plots(findings)), **dict(_level_tables(findings))}
+    return {**shared, **dict(_plots(findings)), **dict(robustness_plots(findings)), **dict(_level_tables(findings))}
 
 
 def page_panels(

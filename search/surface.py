@@ -49,20 +49,23 @@ def surface_findings(study: Study, mode: ActionMode, bootstrap: Bootstrap) -> di
 def add_surface_headline(findings: Mapping[str, Any]) -> dict[str, Any]:
     """The findings with a headline on the second axis at the most levels, and all effects in the explanation.
 
-    As in a study of one axis, nothing counts as an effect unless the selected policy learned its own training levels.
+    Where that one is not detectable, the headline says so and names the largest of those that are, which the joint
+    intervals allow. As in a study of one axis, nothing counts as an effect unless the selected policy learned its own
+    training levels.
     """
     surface = findings["surface"]
     own = [e for e in surface["effects"] if e["along"] == surface["axis"]]
     main = own[-1] if own else None
     told = "; ".join(effect_text(effect, surface["axis"]) for effect in surface["effects"])
     doubts = learned_nothing(findings)
-    detected = main is not None and main["resolved"] and not doubts
+    resolved = [effect for effect in surface["effects"] if effect["resolved"]]
+    detected = bool(resolved) and not doubts
     count = len(surface["effects"])
     held = (
         f"{100 * main['confidence']:.3g} % intervals" + (f" for each of {count}" if count > 1 else "") if main else ""
     )
     return {
-        "headline": _finding(findings, main) if main is not None and detected else NO_EFFECT,
+        "headline": _headline(findings, main, resolved) if detected else NO_EFFECT,
         "explanation": " ".join(
             [*doubts, f"{told} ({held}, over levels and train seeds, on the same levels)." if main else NO_EFFECT]
         ),
@@ -91,6 +94,18 @@ def value_text(name: str) -> str:
 def entry_of(findings: Mapping[str, Any], count: int, name: str) -> Mapping[str, Any] | None:
     """The results of one cell."""
     return next((e for e in findings["mixtures"] if (e["num_levels"], e["mixture"]) == (count, name)), None)
+
+
+def _headline(
+    findings: Mapping[str, Any], main: Mapping[str, Any] | None, resolved: Sequence[Mapping[str, Any]]
+) -> str:
+    if main is not None and main["resolved"]:
+        return _finding(findings, main)
+    axis = findings["surface"]["axis"]
+    largest = max(resolved, key=lambda effect: abs(float(effect["point"])))
+    none = f"No effect of {axis} detectable at {main['first'][0]:,} {LEVELS}; " if main is not None else ""
+    count = f"{len(resolved)} of {len(findings['surface']['effects'])} effects exclude zero"
+    return f"{none}{count}, the largest {effect_text(largest, axis)}."
 
 
 def _finding(findings: Mapping[str, Any], effect: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ def surface_section(findings: Findings, pictures: Sequence[str]) -> Section:
         title=f"Return over {LEVELS} and {axis}",
         short="Surface",
         note="The configuration selected among each cell's trials. Every policy has the same number of learner steps. "
-        "Effects, on the same levels:",
+        + (_effects_note(surface) if surface else ""),
         lines=[effect_text(effect, axis) for effect in surface["effects"]] if surface else (),
         table=Table(
             [
@@ -60,6 +60,16 @@ def surface_section(findings: Findings, pictures: Sequence[str]) -> Section:
     )
 
 
+def _effects_note(surface: Mapping[str, Any]) -> str:
+    effects = surface["effects"]
+    if not effects:
+        return ""
+    each = f"{100 * effects[0]['confidence']:.3g} % intervals"
+    return f"Each effect stands below the pictures, on the same levels, with {each}" + (
+        f" so that all {len(effects)} hold together." if len(effects) > 1 else "."
+    )
+
+
 def surface_pictures(findings: Findings) -> Iterator[Picture]:
     """Heat maps of return and gap where both axes have several values; lines along the second axis everywhere."""
     if not findings.get("surface"):
@@ -70,12 +80,16 @@ def surface_pictures(findings: Findings) -> Iterator[Picture]:
         yield _map(findings, MAP, f"{SPLITS[role]} return", {(c, n): e["returns"][role] for c, n, e in entries})
         gaps = {(c, n): e["gap"] for c, n, e in entries if e["gap"]}
         if gaps:
-            yield _map(findings, GAP, "gap, train minus held-out normalized return", gaps)
+            yield _map(findings, GAP, "gap", gaps, " (train minus held-out, normalized)")
     yield _lines(findings, role)
 
 
 def _map(
-    findings: Findings, name: str, value_label: str, values: Mapping[tuple[int, str], Mapping[str, Any]]
+    findings: Findings,
+    name: str,
+    value_label: str,
+    values: Mapping[tuple[int, str], Mapping[str, Any]],
+    explained: str = "",
 ) -> Picture:
     surface = findings["surface"]
     points = {cell: value.get("point", value.get("mean")) for cell, value in values.items()}
@@ -93,8 +107,8 @@ def _map(
     )
     return Picture(
         name=name,
-        caption=f"The {value_label} of each cell; more diverse data upwards.",
-        alt=f"Heat map of the {value_label}. {told}.",
+        caption=f"The {value_label}{explained} of each cell; more diverse data upwards.",
+        alt=f"Heat map of the {value_label}{explained}. {told}.",
         draw=lambda shape: draw(shape=shape),
     )
 
@@ -119,7 +133,7 @@ def _lines(findings: Findings, role: str) -> Picture:
         return plots.curves(
             lines,
             title=f"{findings['env']}: {what} against {surface['axis']}",
-            ylabel=f"episode return ({findings['mode']} actions)",
+            ylabel="episode return" + (f" ({findings['mode']} actions)" if shape.titled else ""),
             xlabel=surface["axis"] + (" (log scale)" if surface["axis"] == TRANSITIONS else ""),
             log_x=surface["axis"] == TRANSITIONS,
             shape=shape,

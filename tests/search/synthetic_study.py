@@ -26,6 +26,8 @@ NUM_PLAYED = {Role.TRAIN: 50, Role.VALIDATION: 60, Role.TEST: 120}
 FIRST_LEVEL = {Role.TRAIN: 0, Role.VALIDATION: 1_000_000, Role.TEST: 2_000_000}
 BEST_RATE, WORSE_RATE = 0.001, 0.0005
 RANDOM_SUCCESS = 0.1
+CHANGES = (("none", 0, 0.6), ("blur", 1, 0.5), ("blur", 2, 0.4), ("blur", 3, 0.2), ("shop-I1", 1, 0.3))
+"""Family, strength, share of validation levels solved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,25 @@ def rows(
             **extra,
         }
     )
+
+
+def changed_rows(policy: str, seed: int, **columns: Any) -> EvaluationTable:
+    """Validation of one policy, unchanged and under `CHANGES`."""
+    frames = [
+        rows(
+            policy,
+            Role.VALIDATION,
+            share,
+            train_seed=seed,
+            env="procgen/maze" if family == "none" else f"procgen/maze+{family}-{strength}",
+            family=family,
+            strength=strength,
+            note="",
+            **columns,
+        )
+        for family, strength, share in CHANGES
+    ]
+    return EvaluationTable(pd.concat(frames, ignore_index=True))
 
 
 def trial_rows(spec: TrialSpec, role: Role, truth: Truth, mode: str = "sampled") -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,16 +10,33 @@ from typing import Any
 
 import pytest
 
+from search.findings import build_findings
 from search.level_scores import Bootstrap
+from search.regret import rule_regrets
 from search.report import write_report
+from search.report_html import render_html
+from search.report_pictures import draw_pictures
+from search.report_sections import build_sections
+from search.robustness import robustness_table
 from search.showing import show_study
 from search.study import read_study
+from search.surface import add_surface_headline
 from tests.search.played_study import write_played_study
-from tests.search.synthetic_study import write_study
+from tests.search.synthetic_study import changed_rows, open_table, sealed_rows, trial_specs, write_study
 
 FEW = Bootstrap(num_resamples=100)
 WIDTHS = {"phone": (390, 844), "desktop": (1440, 900)}
 GROUNDS = {"light": "rgb(244, 246, 248)", "dark": "rgb(15, 19, 25)"}
+STORED = Path(__file__).resolve().parents[2] / "docs" / "results" / "grid-quality-diversity"
+RULES = "what-each-selection-rule-would-have-chosen"
+LATER = {
+    "return-over-training-levels-and-noise": 2,  # the third is on the first screen
+    "what-predicts-return-on-unseen-levels": 2,
+    "robustness": 2,
+    RULES: 1,
+    "the-middle-the-worst-and-the-best": 0,
+}
+"""Section -> its figures."""
 MEASURE = """async () => {
   const images = [...document.images];
   await Promise.all(images.map(image => image.decode()));
@@ -38,6 +56,20 @@ MEASURE = """async () => {
     // Letters are drawn in the size they are read at: a figure that is scaled down is hard to read.
     shrunken: images.filter(image => !image.closest(".scene")).filter(
       image => image.getBoundingClientRect().width < 0.9 * image.naturalWidth).map(image => image.alt),
+    // What each section holds: words, figures, rows of numbers.
+    sections: Object.fromEntries([...document.querySelectorAll("section")].map(section => [section.id, {
+      figures: section.querySelectorAll("figure img").length,
+      described: [...section.querySelectorAll("figure img")].filter(image => image.alt.length > 20).length,
+      seen: [...section.querySelectorAll("figure img")].filter(
+        image => image.getBoundingClientRect().height > 80).length,
+      rows: section.querySelectorAll("tbody tr").length,
+      unlabelled: [...section.querySelectorAll("th")].filter(cell => !cell.textContent.trim()).length,
+      empty: [...section.querySelectorAll("td")].filter(cell => !cell.textContent.trim()).length,
+    }])),
+    // The columns that a table is read for, from its left edge to the right one of the column, in pixels.
+    reach: Object.fromEntries([...document.querySelectorAll("section")].map(section => [section.id,
+      Object.fromEntries([...section.querySelectorAll("th")].map(cell => [cell.textContent,
+        cell.getBoundingClientRect().left - cell.closest("table").getBoundingClientRect().left]))])),
     cut: [...document.querySelectorAll(".scroll")].filter(
       box => box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "auto").length,
   };
@@ -70,10 +102,31 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     played = write_played_study(folder / "played")
     show_study(read_study(played))
     return {
+        "everything": _with_every_section(folder),
         "with episodes": write_report(played, FEW),
         "tested": write_report(write_study(folder / "tested"), FEW),
         "untested": write_report(write_study(folder / "untested", tested=False), FEW),
     }
+
+
+def _with_every_section(folder: Path) -> Path:
+    """A study with changes and rules, and the second axis and predictors of a stored one: no section is missing."""
+    study = write_study(folder / "changed")
+    for spec in trial_specs()[:3]:  # two seeds of one configuration, one of another
+        table = changed_rows(spec.trial_id, spec.seed, config_id=spec.config_id)
+        table.write(robustness_table(study, spec.trial_id))
+    regrets = rule_regrets(open_table().append(sealed_rows({s.trial_id for s in trial_specs()})), bootstrap=FEW)
+    stored = json.loads((STORED / "report.json").read_text(encoding="utf-8"))
+    findings = add_surface_headline(
+        build_findings(read_study(study), FEW)
+        | {name: stored[name] for name in ("surface", "mixtures", "predictors")}
+        | {"regrets": {"mode": "sampled", "rules": regrets}}
+    )
+    pictures = draw_pictures(findings, study)
+    sections = build_sections(findings, [picture.name for picture in pictures])
+    page = folder / "everything.html"
+    page.write_text(render_html(findings, sections, pictures), encoding="utf-8")
+    return page
 
 
 def look(browser: Any, page: Path, width: int, height: int, **options: Any) -> tuple[dict[str, Any], list[str]]:
@@ -97,7 +150,7 @@ def _note_request(url: str, address: str, wrong: list[str]) -> None:
         wrong.append(f"request: {url[:80]}")
 
 
-@pytest.mark.parametrize("name", ["with episodes", "tested", "untested"])
+@pytest.mark.parametrize("name", ["everything", "with episodes", "tested", "untested"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_overflows_fails_or_leaves_the_machine(
     browser: Any, pages: dict[str, Path], name: str, width: str
@@ -110,8 +163,23 @@ def test_nothing_overflows_fails_or_leaves_the_machine(
     assert measured["nameless"] == 0
     assert measured["unreachable"] == 0
     assert measured["cut"] == 0
+    assert {section["unlabelled"] for section in measured["sections"].values()} == {0}
     assert measured["shrunken"] == []
     assert measured["images"] >= (5 if name == "untested" else 7)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_later_sections_are_drawn_described_and_labeled(browser: Any, pages: dict[str, Path], width: str) -> None:
+    measured, _ = look(browser, pages["everything"], *WIDTHS[width])
+    for name, num_figures in LATER.items():
+        section = measured["sections"][name]
+        assert section["figures"] == section["described"] == section["seen"] == num_figures, name
+        assert section["rows"] > 0, name
+        assert section["unlabelled"] == section["empty"] == 0, name
+    robustness, rules = (measured["reach"][name] for name in ("robustness", RULES))
+    # On a phone, too, what a table is about is read without scrolling it.
+    assert robustness["return"] < WIDTHS["phone"][0] - 100
+    assert rules["regret"] < WIDTHS["phone"][0] - 60
 
 
 def test_phones_get_pictures_of_their_own(browser: Any, pages: dict[str, Path]) -> None:

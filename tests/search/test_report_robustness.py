@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from data.files import atomic_write_json
 from envs.errors import UsageError
 from metrics.figure import FILE, PHONE, WIDE
 from metrics.ledger import LEDGER
-from metrics.protocol import Role
 from metrics.robustness_plot import robustness_figure
 from metrics.table import EvaluationTable
 from search.findings import build_findings
@@ -29,28 +27,9 @@ from search.report_sections import build_sections
 from search.robustness import OF_RUN, robustness_table
 from search.study import REGRETS_FILE, read_study
 from tests.search.played_study import NUM_VALIDATION, write_played_study
-from tests.search.synthetic_study import open_table, rows, sealed_rows, trial_specs, write_study
+from tests.search.synthetic_study import CHANGES, changed_rows, open_table, sealed_rows, trial_specs, write_study
 
 FEW = Bootstrap(num_resamples=100)
-CHANGES = (("none", 0, 0.6), ("blur", 1, 0.5), ("blur", 2, 0.4), ("blur", 3, 0.2), ("shop-I1", 1, 0.3))
-
-
-def changed_rows(policy: str, seed: int, **columns: Any) -> EvaluationTable:
-    frames = [
-        rows(
-            policy,
-            Role.VALIDATION,
-            share,
-            train_seed=seed,
-            env="procgen/maze" if family == "none" else f"procgen/maze+{family}-{strength}",
-            family=family,
-            strength=strength,
-            note="",
-            **columns,
-        )
-        for family, strength, share in CHANGES
-    ]
-    return EvaluationTable(pd.concat(frames, ignore_index=True))
 
 
 def section_of(directory: Path, short: str) -> Any:
@@ -77,9 +56,10 @@ def test_seeds_of_a_configuration_share_a_curve_and_a_trial_played_by_hand_has_i
     assert page.with_name("robustness_0.png").exists()
     assert page.with_name("robustness_1.png").exists()
     table = section_of(directory, "Robustness").table
-    by_change = {(row[0], row[2]): row for row in table.rows}
-    assert by_change[pair[0].config_id, "blur, strength 3"][-1].startswith("+0.80 [")
-    assert by_change[pair[0].config_id, "shop-I1"][-1] == by_change[by_hand, "unchanged"][-1] == "—"
+    rows_by_change = [dict(zip(table.header, row, strict=True)) for row in table.rows]
+    lost = {(row["policy"], row["change"]): row["lost"] for row in rows_by_change}
+    assert lost[pair[0].config_id, "blur, strength 3"].startswith("+0.80 [")
+    assert lost[pair[0].config_id, "shop-I1"] == lost[by_hand, "unchanged"] == "—"
 
 
 def test_a_study_without_them_says_how_to_get_them(tmp_path: Path) -> None:
@@ -100,6 +80,10 @@ def test_regrets_that_were_found_are_a_section(tmp_path: Path) -> None:
     assert len(section.table.rows) == len(entries)
     assert any("looks at the test" in row[1] for row in section.table.rows)
     assert "nothing may be chosen by it" in section.note
+    groups = list(dict.fromkeys(row[0] for row in section.table.rows))
+    assert groups == ["10 levels", "100 levels", "1000 levels", "all"]
+    page = write_report(directory, FEW)
+    assert page.with_name("regrets.png").exists()
     assert "gengap rules DIR" not in "\n".join(section_of(directory, "Left out").lines)
 
 

@@ -13,14 +13,24 @@ import pytest
 
 from data.files import atomic_write_json
 from search.level_scores import Bootstrap
+from search.regret import rule_regrets
 from search.report import write_report
 from search.report_shown import wanted_examples
 from search.report_tracking import track_report
-from search.study import read_study
+from search.robustness import robustness_table
+from search.study import REGRETS_FILE, read_study
 from tests.metrics.wandb_reader import read_records, read_rows
-from tests.search.synthetic_study import LEVEL_COUNTS, write_study
+from tests.search.synthetic_study import (
+    LEVEL_COUNTS,
+    changed_rows,
+    open_table,
+    sealed_rows,
+    trial_specs,
+    write_study,
+)
 
 FEW = Bootstrap(num_resamples=100)
+NEWER = ("robustness", "rules", "worst-levels")
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +41,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
             patch.delenv(name)
         directory = write_study(tmp_path_factory.mktemp("tracked") / "study")
         _show(directory)
+        _change_and_compare(directory)
         page = write_report(directory, FEW, wandb="offline")
         sys.modules["wandb"].teardown()  # closes the local log
         yield directory, json.loads((page.parent / "report.json").read_text())
@@ -49,6 +60,15 @@ def _show(directory: Path) -> None:
     atomic_write_json(directory / "shown" / "shown.json", {"wanted": wanted, "examples": examples, "sheets": []})
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     frames[0].save(directory / "shown" / "a.gif", "GIF", save_all=True, append_images=frames[1:])
+
+
+def _change_and_compare(directory: Path) -> None:
+    """What `sweep robustness=true` and `gengap rules` leave in a study."""
+    spec = trial_specs()[0]
+    changed_rows(spec.trial_id, spec.seed, config_id=spec.config_id).write(robustness_table(directory, spec.trial_id))
+    everything = open_table().append(sealed_rows({spec.trial_id for spec in trial_specs()}))
+    entries = rule_regrets(everything, bootstrap=FEW)
+    atomic_write_json(directory / REGRETS_FILE, {"mode": "sampled", "rules": entries})
 
 
 def run_of(directory: Path) -> Path:
@@ -84,11 +104,12 @@ def test_every_panel_is_there(tracked: tuple[Path, dict[str, Any]]) -> None:
     last = read_rows(run_of(directory))[-1]
     kinds = {name.removesuffix("/_type"): value for name, value in last.items() if name.endswith("/_type")}
     pictures = {"returns", "gap", "levels_test", "levels_validation", "curves_10", "curves_100", "curves_1000"}
+    pictures |= {"robustness_0", "regrets"}
     assert {name for name in kinds if name.startswith("study/pictures/")} == {f"study/pictures/{p}" for p in pictures}
     assert kinds["study/episodes/train_10"] == "video-file"
     assert kinds["study/report"] == "html-file"
     tables = {name for name, kind in kinds.items() if kind == "table-file"}
-    for name in ("returns", "gap", "selection", "sealed-test", "runs", "levels-test"):
+    for name in ("returns", "gap", "selection", "sealed-test", "runs", "levels-test", *NEWER):
         assert f"study/tables/{name}" in tables
     assert "study/episodes/trained-on-10-levels-loses-an-unseen-level" in tables
     assert last["study/headline"] == numbers["headline"]
@@ -111,6 +132,26 @@ def test_tables_hold_the_reports_cells(tracked: tuple[Path, dict[str, Any]]) -> 
     assert {row[1] for row in lines["data"]} == {"train minus validation", "train minus test"}
     gaps = [entry["gaps"]["test"]["point"] for entry in numbers["levels"]]
     assert [row[2] for row in lines["data"] if row[1] == "train minus test"] == gaps
+
+
+def test_changes_rules_and_worst_levels_are_numbers_there_too(tracked: tuple[Path, dict[str, Any]]) -> None:
+    directory, numbers = tracked
+    rows = read_rows(run_of(directory))
+    for row, entry in zip(rows, numbers["levels"], strict=True):
+        for name in ("median", "level_cvar", "optimality_gap"):
+            value = entry["aggregates"]["test"][name]
+            assert (row[f"study/test/{name}"], row[f"study/test/{name}_low"]) == (value["point"], value["low"])
+    (curve,) = (entry["curve"] for entry in numbers["robustness"])
+    points = {(p["family"], p["strength"]): p["normalized_return"]["point"] for p in curve}
+    lines = table(directory, "study/plots/robustness_0_table")["data"]
+    assert [row[2] for row in lines if row[1] == "blur"] == [
+        points["none", 0], *(points["blur", strength] for strength in (1, 2, 3)),
+    ]  # fmt: skip
+    rules = table(directory, "study/tables/rules")
+    assert len(rules["data"]) == len(numbers["regrets"]["rules"])
+    told = [dict(zip(rules["columns"], row, strict=True)) for row in rules["data"]]
+    wanted = {(e["among"], e["rule"]): f"{e['test']:.3f}" for e in numbers["regrets"]["rules"]}
+    assert {(row["among"], row["rule"].split(" (")[0]): row["test return"] for row in told} == wanted
 
 
 def table(directory: Path, name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -15,8 +16,10 @@ import psutil
 import pytest
 
 from envs.grid import VARIANTS, make_level
+from envs.visual import STRENGTHS
 from metrics.history import read_history
 from metrics.protocol import Role
+from metrics.robustness import PICTURED
 from metrics.table import EvaluationTable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,6 +199,29 @@ def test_mixtures_are_searched_under_a_shift_over_several_environments(tmp_path:
     assert "(validation grid/distractors, test grid/chain-3)" in text
     assert "train minus train (held out)" in text
     assert "Mixtures over chain" in (out / "report" / "index.html").read_text()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(2 * LIMIT_S)
+def test_a_sweep_with_robustness_ends_with_its_curve_in_the_report(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    finish(start(out, "robustness=true", "scheduler=none", "seeds=0,1", "judge.modes=('sampled',)"))
+
+    selected = json.loads((out / "selection.json").read_text())["overall"]
+    played = {path.stem for path in (out / "robustness").glob("*.parquet")}
+    assert played == {f"{selected}-seed-{seed}" for seed in (0, 1)}
+    (entry,) = json.loads((out / "report" / "report.json").read_text())["robustness"]
+    assert (entry["policy"], set(entry["policies"])) == (selected, played)
+    conditions = {(point["family"], point["strength"]) for point in entry["curve"]}
+    assert conditions == {("none", 0), ("grid-variants", 1), *itertools.product(PICTURED, STRENGTHS)}
+    unchanged = next(point["normalized_return"]["point"] for point in entry["curve"] if point["family"] == "none")
+    validated = EvaluationTable.read(out / "evaluations.parquet").where(role="validation", policy=sorted(played))
+    assert unchanged == pytest.approx(validated.frame["normalized_return"].mean())  # the levels that it was selected by
+    assert (out / "report" / "robustness_0.png").stat().st_size > 5_000
+    assert "Robustness" in (out / "report" / "index.html").read_text()
+    assert {json.loads(line)["policy_id"] for line in (out / "ledger.jsonl").read_text().splitlines()} >= played
+    assert json.loads((out / "study.json").read_text())["timings_s"]["robustness"] > 0
 
 
 @pytest.mark.ray

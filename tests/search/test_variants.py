@@ -162,9 +162,20 @@ def test_each_axis_has_an_effect_where_the_other_stands_still() -> None:
 
 
 def test_an_axis_without_an_effect_is_said_to_have_none() -> None:
-    found = findings_of({**CELLS, (80, AXIS[1]): 0.41})
+    flat = {(5, AXIS[0]): 0.4, (5, AXIS[1]): 0.4, (80, AXIS[0]): 0.4, (80, AXIS[1]): 0.4}
+    found = findings_of(flat)
     assert found["headline"] == NO_EFFECT
     assert not found["effect_detected"]
+
+
+def test_an_effect_of_the_other_axis_is_not_called_none() -> None:
+    cells = {(5, AXIS[0]): 0.2, (5, AXIS[1]): 0.2, (80, AXIS[0]): 0.9, (80, AXIS[1]): 0.9}
+    found = findings_of(cells)
+    assert found["effect_detected"]
+    assert found["headline"].startswith(
+        "No effect of noise detectable at 80 training levels; 2 of 4 effects exclude zero, the largest 5 to 80 "
+        "training levels at noise 0: test return +7.00 ["
+    )
 
 
 def test_policies_that_learned_nothing_show_no_effect() -> None:

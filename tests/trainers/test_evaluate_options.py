@@ -99,13 +99,14 @@ def test_one_ledger_per_study_and_another_name_for_the_same_network_is_a_repeate
     again = ledger.issue("copy/of-a", "c", "d", "by hand", "curious", network="policy-1")
     assert [p.repeated for p in (first, other, again)] == [False, False, True]
     header, rows = ledger_table(ledger.records())
-    assert header[-2:] == ["reads before", "read"]
-    assert [row[-2:] for row in rows] == [
-        ["0 (0 of this policy)", "first read"],
-        ["1 (0 of this policy)", "first read"],
-        ["2 (1 of this policy)", "REPEATED READ"],
+    told = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [(row["reads before"], row["read"]) for row in told] == [
+        ("0 (0 of this policy)", "first read"),
+        ("1 (0 of this policy)", "first read"),
+        ("2 (1 of this policy)", "REPEATED READ"),
     ]
-    assert rows[0][2:6] == ["strict", "c", "d", "validation"]
+    names = ("protocol", "configuration", "data", "rule")
+    assert [told[0][name] for name in names] == ["strict", "c", "d", "validation"]
 
 
 def test_conditions_cover_every_change_and_the_shifts_of_the_environment() -> None:
