@@ -92,14 +92,17 @@ def start_head(folder: Path) -> None:
 
 
 def autoscaling_config(head_id: str) -> dict[str, Any]:
-    """The node types of cluster.yaml as the fake provider takes them."""
+    """The node types of cluster.yaml as the fake provider takes them; it has a name of its own for the head's type."""
+    from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_TYPE
+
     file = read_cluster_file(ROOT / "cluster.yaml")
     types = {}
     for node in file.node_types:
         resources = {name: min(int(value), SLOTS) for name, value in node.resources.items()}
         most = 0 if node.is_head else 3 if "env_actor" in resources else 1
         kept = dict(node.resources) if node.is_head else resources
-        types[node.name] = {"resources": kept, "node_config": {}, "min_workers": 0, "max_workers": most}
+        name = FAKE_HEAD_NODE_TYPE if node.is_head else node.name
+        types[name] = {"resources": kept, "node_config": {}, "min_workers": 0, "max_workers": most}
     provider = {
         "type": "external",
         "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
@@ -112,7 +115,7 @@ def autoscaling_config(head_id: str) -> dict[str, Any]:
     )}  # fmt: skip
     return {
         "cluster_name": "fake", "max_workers": 4, "idle_timeout_minutes": IDLE_S / 60, "upscaling_speed": 1.0,
-        "provider": provider, "available_node_types": types, "head_node_type": file.head.name, "docker": {},
+        "provider": provider, "available_node_types": types, "head_node_type": FAKE_HEAD_NODE_TYPE, "docker": {},
         "auth": {}, "file_mounts": {}, "file_mounts_sync_continuously": False, **empty,
     }  # fmt: skip
 

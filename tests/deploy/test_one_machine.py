@@ -76,7 +76,7 @@ def test_ray_up_a_submitted_study_and_ray_down(folder: Path) -> None:
 def test_the_autoscaler_starts_the_right_machines_and_ends_them(folder: Path) -> None:
     seen = alone("tests.deploy.fake_cloud", folder)
     print({name: value for name, value in seen.items() if name.endswith("_s")})
-    cpu, gpu, head = {"CPU": 2, "env_actor": 2}, {"CPU": 2, "GPU": 1}, {"train_driver": 8}
+    cpu, gpu, head = {"CPU": 2.0, "env_actor": 2.0}, {"CPU": 2.0, "GPU": 1.0}, {"train_driver": 8.0}
     assert seen["declared"] == [[cpu, 3], [gpu, 1]], "what may still start is known before anything runs"
     assert seen["actors"] == 5
     assert sorted(map(str, seen["with_actors"])) == sorted(map(str, [head, cpu, cpu, cpu])), "and no GPU machine"
