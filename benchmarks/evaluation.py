@@ -209,12 +209,13 @@ def main() -> None:
     single, slot = [], []
     for part in (few[0], None, few[1]):
         if part is None:
+            forget(policy)
             evaluation = evaluation_rows_per_s(policy, protocol, args.num_envs)
             forget(policy)
             overlapped = overlapped_share(policy, protocol, args.num_envs)
-            forget(policy)
         else:
             single.append(published_steps_per_s(plain, spec.name, part, args.device, args.seconds))
+            forget(policy)
             slot.append(one_slot_steps_per_s(policy, part, args.seconds))
     share = evaluation["rows_per_s"] / evaluation["inference_rows_per_s"]
     speedup = evaluation["rows_per_s"] / statistics.mean(single)
