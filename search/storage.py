@@ -59,7 +59,8 @@ class StudyStorage:
             sent, contents, links = 0, dict[str, str](), dict[str, str]()
             for name, path in study_files(self._dir):
                 if path.is_symlink():
-                    links[name] = os.readlink(path)
+                    if not _leads_out(name, target := os.readlink(path)):  # W&B links to logs of its own elsewhere
+                        links[name] = target
                     continue
                 sent += self._send(name, path)
                 if name in self._known:
@@ -203,6 +204,12 @@ def study_files(study_dir: Path) -> Iterator[tuple[str, Path]]:
             path = Path(folder) / name
             if not name.startswith(".") and (path.is_symlink() or path.is_file()):
                 yield str(path.relative_to(study_dir)), path
+
+
+def _leads_out(name: str, target: str) -> bool:
+    """Whether a link of this name in a study leads out of its directory."""
+    place = os.path.normpath(Path(name).parent / target)
+    return Path(place).is_absolute() or Path(place).parts[:1] == ("..",)
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -42,6 +42,24 @@ def contents(folder: Path) -> dict[str, Any]:
     return {name: os.readlink(p) if p.is_symlink() else p.read_bytes() for name, p in study_files(folder)}
 
 
+def test_links_out_of_the_study_stay_behind(study: Path, url: str, tmp_path: Path) -> None:
+    expected = contents(study)
+    logs = study / "trials" / "a" / "wandb" / "offline-run-1" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "debug.log").write_text("one")
+    (tmp_path / "elsewhere.log").write_text("of somebody else")
+    (logs / "debug-core.log").symlink_to(tmp_path / "elsewhere.log")  # as W&B does
+    (logs / "up.log").symlink_to("../../../../../../elsewhere.log")
+    (logs.parent.parent / "latest-run").symlink_to("offline-run-1")
+    (logs / "beside.log").symlink_to("../../latest-run/logs/debug.log")
+    StudyStorage(study, url).save()
+    restore_study(url, tmp_path / "again")
+    found = contents(tmp_path / "again")
+    new = {name.removeprefix("trials/a/wandb/") for name in found if name not in expected}
+    assert new == {"offline-run-1/logs/debug.log", "offline-run-1/logs/beside.log", "latest-run"}
+    assert {name: found[name] for name in expected} == expected
+
+
 def test_it_comes_back_as_it_was_links_included(study: Path, url: str, tmp_path: Path) -> None:
     StudyStorage(study, url).save()
     restore_study(url, tmp_path / "deep" / "again")
