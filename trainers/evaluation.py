@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from metrics.table import EvaluationTable, summarize
 from trainers.config import EvaluationConfig, ExperimentConfig
 from trainers.distributed import WorkerContext, gather_objects
 from trainers.several_envs import EveryEnvEvaluation
+from trainers.torch_policy import TorchPolicy
 
 SCORE = "eval/validation/normalized_return"
 """What the best checkpoint is best in."""
@@ -91,15 +93,17 @@ class InlineEvaluation:
     def _play(self, policy: Policy, share: EvaluationProtocol | None) -> EvaluationTable:
         if share is None:
             return EvaluationTable.empty()
-        return evaluate_inline(
-            policy,
-            share,
-            roles=share.roles,
-            seed=self._config.seed,
-            num_envs=self._config.evaluation.num_envs,
-            temperature=self._config.evaluation.temperature,
-            train_seed=self._config.seed,
-        )
+        # Nothing learns while this plays.
+        with policy.remembering() if isinstance(policy, TorchPolicy) else contextlib.nullcontext():
+            return evaluate_inline(
+                policy,
+                share,
+                roles=share.roles,
+                seed=self._config.seed,
+                num_envs=self._config.evaluation.num_envs,
+                temperature=self._config.evaluation.temperature,
+                train_seed=self._config.seed,
+            )
 
 
 def named_averaged(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -52,11 +53,23 @@ class TorchPolicy:
 
         Parameters must not change any more.
         """
-        if self.device.type == "cpu":
-            self._memo = AnswerMemo()
+        self._memo = self._new_memo()
         for module in self.network.modules():
             if isinstance(module, ImageEncoder):
                 keep_cast(module, self.device, self.precision)
+
+    @contextlib.contextmanager
+    def remembering(self) -> Iterator[None]:
+        """On a CPU, compute nothing twice until the end; parameters must not change meanwhile."""
+        before = self._memo
+        self._memo = before or self._new_memo()
+        try:
+            yield
+        finally:
+            self._memo = before
+
+    def _new_memo(self) -> AnswerMemo | None:
+        return AnswerMemo() if self.device.type == "cpu" else None
 
     @property
     def memoryless(self) -> bool:

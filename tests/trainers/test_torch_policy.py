@@ -195,6 +195,24 @@ def test_a_frozen_network_computes_what_it_sees_once() -> None:
     assert network.calls == []
 
 
+def test_a_learning_network_remembers_only_while_it_is_judged() -> None:
+    torch.manual_seed(0)
+    network = Linear()
+    policy = TorchPolicy(network, make_spec("grid/default"), "x", precision="float32")
+    with policy.remembering():
+        before = policy.act(grid_inputs(np.arange(16)))
+        network.calls.clear()
+        np.testing.assert_array_equal(policy.act(grid_inputs(np.arange(16))), before)
+        assert network.calls == []
+    with torch.no_grad():
+        network.linear.weight.mul_(2)
+    with policy.remembering():
+        after = policy.act(grid_inputs(np.arange(16)))
+    assert network.calls
+    assert not np.array_equal(before, after)
+    np.testing.assert_array_equal(policy.act(grid_inputs(np.arange(16))), after)
+
+
 def test_maxima_by_rows_and_columns_are_those_of_the_pool() -> None:
     for size in (2, 8, 7):
         maps = torch.randn(3, 5, size, size).to(memory_format=torch.channels_last)
