@@ -72,7 +72,7 @@ def test_environments_without_measures_have_none() -> None:
 
 
 def test_evaluation_turns_them_into_columns_and_flat_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.evaluate.make_vec", lambda name, num_envs: CountingQuiz(num_envs))
+    monkeypatch.setattr("actors.rollout.make_vec", lambda name, num_envs: CountingQuiz(num_envs))
     splits = tuple(Split(role, LevelSet.range(NAME, 10 * i, 10 * i + 10), 2) for i, role in enumerate(list(Role)[:3:2]))
     protocol = EvaluationProtocol("test", splits, modes=("sampled", "greedy"))
     table = evaluate(RandomPolicy(make_spec(NAME)), protocol, extra={"num_levels": 7, "learning_rate": 0.1})

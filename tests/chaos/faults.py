@@ -68,7 +68,7 @@ def faulty(kind: Any, fault: str, folder: Path) -> Any:
     class Faulty(kind):  # type: ignore[misc]
         def build(self) -> Player:
             player = Player(self)
-            break_env(player._env, fault, folder)
+            break_env(player._stage[0], fault, folder)
             return player
 
     return Faulty
