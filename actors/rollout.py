@@ -1,7 +1,6 @@
-"""Policy x vector env x list of (level, episode) -> episodes. All the logic of acting, no Ray.
+"""Policy x vector env x list of (level, episode) -> episodes, in one environment or in two that take turns. No Ray.
 
-An episode is a function of (experiment seed, env, level, episode, policy): actions are drawn by inverse CDF from the
-uniforms of that name, and the policy always sees a full batch. Slots, neighbors and the order of jobs change nothing.
+How slots act is in `actors.slots`: neither slots, nor their neighbors, nor the order of jobs change an episode.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""What the slots of one environment play: from (level, episode) to actions, from steps to episodes."""
+"""What the slots of one environment play: from (level, episode) to actions, from steps to episodes.
+
+An episode is a function of (experiment seed, env, level, episode, policy): actions are drawn by inverse CDF from the
+uniforms of that name, and the policy always sees a full batch. Slots, neighbors and the order of jobs change nothing.
+"""
 
 from __future__ import annotations
 
