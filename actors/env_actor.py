@@ -1,4 +1,4 @@
-"""The Ray actor that hosts environments and plays episodes in them. All of acting is in `actors.rollout`."""
+"""The Ray actor that hosts environments and plays episodes in them. All of acting is in `actors.slots`."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class PolicyInput:
 
 
 class Policy(Protocol):
-    """Maps observations to log-probabilities; `rollout.py` alone applies mode, temperature and sampling."""
+    """Maps observations to log-probabilities; `slots.py` alone applies mode, temperature and sampling."""
 
     @property
     def policy_id(self) -> str:
