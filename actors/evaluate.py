@@ -35,7 +35,7 @@ class EvaluationOptions(TypedDict, total=False):
     permit: Permit | None
     """Needed for the test; issued for the name that stands in the table."""
     num_envs: int
-    """Slots per process, default 64; a policy may be played in fewer, which changes no episode."""
+    """Slots per environment, default 64; a policy may be played in fewer, which changes no episode."""
     overlap: bool | None
     """Whether environments step on a thread of their own while the policy acts in others; None, the default: where the
     policy says that it gains, as on a GPU. No result depends on it. Actors always ask the policy."""

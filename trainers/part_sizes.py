@@ -64,23 +64,17 @@ class PartSizes:
     def _is_exact(self, size: int, forward: Callable[[int], Any]) -> bool:
         layers = _layers(self._network, lambda: forward(size))
         threads = torch.get_num_threads()
-        return layers is not None and all(alike(layer, rows, threads) for layer, rows in layers)
-
-
-def alike(layer: Layer, rows: int, num_threads: int) -> bool:
-    """Whether a row gets the same answer, bit for bit, in a part of so many rows as in a full one.
-
-    Args:
-        layer: Which kind.
-        rows: Up to `PART_ROWS`.
-        num_threads: That the process computes with now; answers are remembered, and may differ for another number.
-    """
-    return rows in exact_sizes(layer, num_threads)
+        return layers is not None and all(rows in exact_sizes(layer, threads) for layer, rows in layers)
 
 
 @lru_cache(maxsize=1024)
 def exact_sizes(layer: Layer, num_threads: int) -> frozenset[int]:
-    """Sizes of parts in which every row gets the answer of a full part; see `alike`."""
+    """Sizes of parts in which every row gets the same answer, bit for bit, as in a full one.
+
+    Args:
+        layer: Which kind.
+        num_threads: That the process computes with now; answers are remembered, and may differ for another number.
+    """
     inputs, weight = _cancelling(layer)
     bias = torch.zeros(layer.weight_shape[0], dtype=layer.dtype) if layer.has_bias else None
 
