@@ -17,7 +17,7 @@ from envs.registry import make_vec
 from envs.vector import LevelVectorEnv, Step
 from metrics.protocol import ACTION_MODES, ActionMode
 
-__all__ = ["Job", "RecordOptions", "is_privileged", "make_stage", "num_slots", "play", "play_on"]
+__all__ = ["Job", "RecordOptions", "Stage", "is_privileged", "make_stage", "num_slots", "play", "play_on"]
 
 Stage = list[LevelVectorEnv]
 """Where a policy is played: one environment, or two that take turns."""
